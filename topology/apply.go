@@ -1,0 +1,181 @@
+package topology
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Apply returns the topology after the entry that was committed at the given
+// Raft index, and the outcome of each command. t is not changed; when no
+// command changes anything and the entry has no ID, t itself is returned.
+func (t *Topology) Apply(index uint64, e Entry) (*Topology, []Outcome) {
+	d := newDraft(t, index)
+	outcomes := make([]Outcome, len(e.Commands))
+	for i, c := range e.Commands {
+		outcomes[i] = c.apply(d)
+		d.changed = d.changed || outcomes[i].Changed
+	}
+	if !d.changed && e.ID == "" {
+		return t, outcomes
+	}
+	if d.changed {
+		d.next.Version = index
+	}
+	if e.ID != "" {
+		d.next.receipts = appendReceipt(t.receipts, Receipt{ID: e.ID, Index: index, Changed: d.changed})
+	}
+	return &d.next, outcomes
+}
+
+// appendReceipt copies: the array behind receipts belongs to published values.
+func appendReceipt(old []Receipt, r Receipt) []Receipt {
+	if len(old) >= maxReceipts {
+		old = old[len(old)-maxReceipts+1:]
+	}
+	return append(slices.Clone(old), r)
+}
+
+// draft is a topology being written. Slices and elements are copied on first
+// write, so that the published value it started from stays as it is.
+type draft struct {
+	index   uint64
+	next    Topology
+	changed bool
+
+	ownNodes      bool
+	ownPartitions bool
+	fresh         map[int]bool // partitions already copied into this draft
+}
+
+func newDraft(t *Topology, index uint64) *draft {
+	return &draft{index: index, next: *t}
+}
+
+// partition returns a writable copy of a partition, stamped with the new version.
+func (d *draft) partition(i int) *Partition {
+	if !d.ownPartitions {
+		d.next.Partitions = slices.Clone(d.next.Partitions)
+		d.ownPartitions = true
+		d.fresh = make(map[int]bool)
+	}
+	if !d.fresh[i] {
+		c := *d.next.Partitions[i]
+		c.Replicas = slices.Clone(c.Replicas)
+		if c.Move != nil {
+			m := *c.Move
+			c.Move = &m
+		}
+		d.next.Partitions[i] = &c
+		d.fresh[i] = true
+	}
+	p := d.next.Partitions[i]
+	p.Version = d.index
+	return p
+}
+
+// putNode inserts or replaces a node record.
+func (d *draft) putNode(n *Node) {
+	if !d.ownNodes {
+		d.next.Nodes = slices.Clone(d.next.Nodes)
+		d.ownNodes = true
+	}
+	i, ok := slices.BinarySearchFunc(d.next.Nodes, n.ID, func(n *Node, id string) int { return strings.Compare(n.ID, id) })
+	if ok {
+		d.next.Nodes[i] = n
+		return
+	}
+	d.next.Nodes = slices.Insert(d.next.Nodes, i, n)
+}
+
+// find checks a partition index from a command.
+func (d *draft) find(i int) (*Partition, bool) {
+	if i < 0 || i >= len(d.next.Partitions) {
+		return nil, false
+	}
+	return d.next.Partitions[i], true
+}
+
+func (c Found) apply(d *draft) Outcome {
+	if d.next.Founded() {
+		return stale("the cluster is already founded")
+	}
+	if c.ClusterID == "" {
+		return refuse("cluster id is empty")
+	}
+	if err := c.Config.Validate(); err != nil {
+		return refuse(err.Error())
+	}
+	d.next.ClusterID, d.next.Config, d.next.Hash = c.ClusterID, c.Config, c.Hash
+	d.next.Partitions = make([]*Partition, c.Config.PartitionCount)
+	for i := range d.next.Partitions {
+		d.next.Partitions[i] = &Partition{ID: Name(i), Index: i, Version: d.index}
+	}
+	return changed()
+}
+
+// Validate checks the bounds of every field; the error names the field and
+// what it may be.
+func (c Config) Validate() error {
+	switch {
+	case c.ClusterName == "" || len(c.ClusterName) > 64:
+		return fmt.Errorf("ClusterName %q: use 1 to 64 bytes", c.ClusterName)
+	case c.PartitionCount < 1 || c.PartitionCount > MaxPartitions:
+		return fmt.Errorf("PartitionCount %d: use 1 to %d", c.PartitionCount, MaxPartitions)
+	case c.ReplicationFactor < 1 || c.ReplicationFactor > MaxReplicationFactor:
+		return fmt.Errorf("ReplicationFactor %d: use 1 to %d", c.ReplicationFactor, MaxReplicationFactor)
+	}
+	return nil
+}
+
+func (c Place) apply(d *draft) Outcome {
+	p, ok := d.find(c.Partition)
+	if !ok {
+		return refuse("no such partition")
+	}
+	if len(p.Replicas) != 0 {
+		return stale("the partition is already placed")
+	}
+	if p.Epoch != 0 && !d.next.Config.AllowUncleanPromotion {
+		return refuse("every replica is lost, and AllowUncleanPromotion is off")
+	}
+	if len(c.Replicas) == 0 {
+		return refuse("no replicas given")
+	}
+	for i, id := range c.Replicas {
+		if !d.next.Active(id) {
+			return stale("node " + id + " is not active")
+		}
+		if slices.Contains(c.Replicas[:i], id) {
+			return refuse("node " + id + " is named twice")
+		}
+	}
+	w := d.partition(c.Partition)
+	for i, id := range c.Replicas {
+		state := ReplicaLearner
+		if i == 0 {
+			state = ReplicaInSync
+		}
+		w.addReplica(Replica{Node: id, State: state, Session: d.index})
+	}
+	d.lead(w, c.Replicas[0])
+	return changed()
+}
+
+// addReplica inserts a replica in node order.
+func (p *Partition) addReplica(r Replica) {
+	i, _ := slices.BinarySearchFunc(p.Replicas, r.Node, func(r Replica, id string) int { return strings.Compare(r.Node, id) })
+	p.Replicas = slices.Insert(p.Replicas, i, r)
+}
+
+// dropReplica removes the node's replica.
+func (p *Partition) dropReplica(node string) {
+	p.Replicas = slices.DeleteFunc(p.Replicas, func(r Replica) bool { return r.Node == node })
+}
+
+// lead makes the node primary under a new epoch.
+func (d *draft) lead(p *Partition, node string) {
+	p.Epoch++
+	p.Primary = node
+	p.PrimaryIncarnation = d.next.Node(node).Incarnation
+}

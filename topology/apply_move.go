@@ -1,0 +1,176 @@
+package topology
+
+func (c MoveStart) apply(d *draft) Outcome {
+	p, ok := d.find(c.Partition)
+	switch {
+	case !ok:
+		return refuse("no such partition")
+	case p.Version != c.Version:
+		return stale("the partition changed since the plan")
+	case p.Move != nil:
+		return stale("a move is under way")
+	case c.From == "" && c.To == "":
+		return refuse("neither source nor target given")
+	}
+	if c.Role {
+		return c.applyRole(d, p)
+	}
+	if c.From != "" && p.Replica(c.From) == nil {
+		return refuse("the source holds no replica")
+	}
+	if c.To == "" {
+		return c.applyShrink(d, p)
+	}
+	if p.Replica(c.To) != nil {
+		return refuse("the target already holds a replica")
+	}
+	if !d.next.Active(c.To) {
+		return stale("the target is not active")
+	}
+	w := d.partition(c.Partition)
+	w.addReplica(Replica{Node: c.To, State: ReplicaLearner, Session: d.index})
+	w.Move = &Move{Session: d.index, From: c.From, To: c.To, Stage: StagePrepare, Reason: c.Reason}
+	return changed()
+}
+
+// applyRole starts handing the primary role to a replica that is in-sync.
+func (c MoveStart) applyRole(d *draft, p *Partition) Outcome {
+	r := p.Replica(c.To)
+	switch {
+	case p.Primary == "" || p.Primary != c.From:
+		return stale("the source is not the primary")
+	case c.To == c.From || r == nil || r.State != ReplicaInSync:
+		return stale("the target is not an in-sync replica")
+	case !d.next.Active(c.To):
+		return stale("the target is not active")
+	}
+	w := d.partition(c.Partition)
+	w.Move = &Move{Session: d.index, From: c.From, To: c.To, Role: true, Stage: StageRevoke, Reason: c.Reason}
+	return changed()
+}
+
+// applyShrink lets one replica go that nothing replaces. It must not be the
+// primary, nor the last in-sync replica.
+func (c MoveStart) applyShrink(d *draft, p *Partition) Outcome {
+	r := p.Replica(c.From)
+	if p.Primary == c.From {
+		return refuse("the primary cannot be removed: move its role first")
+	}
+	if r.State == ReplicaInSync && p.InSync() == 1 {
+		return refuse("the last in-sync replica cannot be removed")
+	}
+	w := d.partition(c.Partition)
+	w.Move = &Move{Session: d.index, From: c.From, Stage: StagePrepare, Reason: c.Reason}
+	d.release(w, w.Move)
+	return changed()
+}
+
+func (c MoveSettle) apply(d *draft) Outcome {
+	p, ok := d.find(c.Partition)
+	switch {
+	case !ok:
+		return refuse("no such partition")
+	case p.Move == nil || p.Move.Session != c.Session:
+		return stale("another move, or none")
+	case p.Move.Stage != StageSettle:
+		return stale("the move is in stage " + p.Move.Stage.String())
+	}
+	w := d.partition(c.Partition)
+	w.dropReplica(w.Move.From)
+	w.Move = nil
+	return changed()
+}
+
+func (c MoveAbort) apply(d *draft) Outcome {
+	p, ok := d.find(c.Partition)
+	switch {
+	case !ok:
+		return refuse("no such partition")
+	case p.Move == nil || p.Move.Session != c.Session:
+		return stale("another move, or none")
+	case p.Move.Stage == StageSettle:
+		return stale("the move can only go forward")
+	}
+	w := d.partition(c.Partition)
+	m := w.Move
+	d.reinstate(w, m)
+	if r := w.Replica(m.To); !m.Role && r != nil && !(r.State == ReplicaInSync && w.InSync() == 1) && w.Primary != m.To {
+		w.dropReplica(m.To)
+	}
+	w.Move = nil
+	return changed()
+}
+
+func (c Ack) apply(d *draft) Outcome {
+	p, ok := d.find(c.Partition)
+	if !ok {
+		return refuse("no such partition")
+	}
+	n := d.next.Node(c.Node)
+	if n == nil || n.State != NodeActive || n.Incarnation != c.Incarnation {
+		return stale("another incarnation of the node, or it is down")
+	}
+	switch c.Step {
+	case AckCopied:
+		return c.copied(d, p)
+	case AckRevoked:
+		return c.revoked(d, p)
+	}
+	return refuse("unknown step " + string(c.Step))
+}
+
+// copied makes a learner in-sync, and takes the move that asked for it on.
+func (c Ack) copied(d *draft, p *Partition) Outcome {
+	r := p.Replica(c.Node)
+	if r == nil || r.State != ReplicaLearner || r.Session != c.Session {
+		return stale("another session")
+	}
+	if p.Primary == "" {
+		// Whatever was copied came from a replica that has died since, and
+		// may lack what the last in-sync one acknowledged afterwards.
+		return stale("the partition is offline")
+	}
+	w := d.partition(c.Partition)
+	w.Replica(c.Node).State = ReplicaInSync
+	if m := w.Move; m != nil && m.To == c.Node && m.Stage == StagePrepare {
+		switch m.From {
+		case "":
+			w.Move = nil
+		case w.Primary:
+			m.Stage = StageRevoke
+		default:
+			d.release(w, m)
+		}
+	}
+	return changed()
+}
+
+// revoked hands the primary role over: the old primary has stopped.
+func (c Ack) revoked(d *draft, p *Partition) Outcome {
+	m := p.Move
+	if m == nil || m.Stage != StageRevoke || m.Session != c.Session || m.From != c.Node {
+		return stale("another move, or none")
+	}
+	w := d.partition(c.Partition)
+	m = w.Move
+	d.lead(w, m.To)
+	if m.Role {
+		w.Move = nil
+		return changed()
+	}
+	d.release(w, m)
+	return changed()
+}
+
+// release lets a move's source go: it serves no more, and keeps its data
+// until the move settles. A source that is down has nothing to wait for.
+func (d *draft) release(p *Partition, m *Move) {
+	if r := p.Replica(m.From); r == nil || !d.next.Active(m.From) {
+		p.dropReplica(m.From)
+		p.Move = nil
+		return
+	}
+	r := p.Replica(m.From)
+	r.State, r.Session = ReplicaLeaving, d.index
+	m.Stage = StageSettle
+}

@@ -1,0 +1,173 @@
+package topology
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Check tests every invariant of a topology and returns all violations
+// joined, or nil. It runs after every commit in tests, and on every snapshot
+// that is read.
+func (t *Topology) Check() error {
+	if !t.Founded() {
+		if len(t.Nodes) != 0 || len(t.Partitions) != 0 {
+			return errors.New("topology: holds nodes or partitions but was never founded")
+		}
+		return nil
+	}
+	errs := []error{t.Config.Validate()}
+	if len(t.Partitions) != t.Config.PartitionCount {
+		errs = append(errs, fmt.Errorf("%d partitions, configured %d", len(t.Partitions), t.Config.PartitionCount))
+	}
+	errs = append(errs, t.checkNodes()...)
+	for i, p := range t.Partitions {
+		if p == nil || p.Index != i || p.ID != Name(i) {
+			errs = append(errs, fmt.Errorf("partition %d is missing or misnamed", i))
+			continue
+		}
+		for _, problem := range t.checkPartition(p) {
+			errs = append(errs, fmt.Errorf("%s: %s", p.ID, problem))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (t *Topology) checkNodes() []error {
+	var errs []error
+	uuids := make(map[string]string, len(t.Nodes))
+	for i, n := range t.Nodes {
+		if n == nil {
+			return append(errs, fmt.Errorf("node %d is missing", i))
+		}
+		if i > 0 && t.Nodes[i-1].ID >= n.ID {
+			errs = append(errs, fmt.Errorf("nodes are not sorted at %s", n.ID))
+		}
+		if other, ok := uuids[n.UUID]; ok {
+			errs = append(errs, fmt.Errorf("nodes %s and %s share a uuid", other, n.ID))
+		}
+		uuids[n.UUID] = n.ID
+		if n.ID == "" || n.UUID == "" || n.Incarnation == 0 || n.Weight < 1 {
+			errs = append(errs, fmt.Errorf("node %q is incomplete", n.ID))
+		}
+		if n.State != NodeActive && n.State != NodeDown {
+			errs = append(errs, fmt.Errorf("node %s has %s", n.ID, n.State))
+		}
+	}
+	return errs
+}
+
+// checkPartition returns the violations as prose.
+func (t *Topology) checkPartition(p *Partition) []string {
+	var bad []string
+	say := func(format string, args ...any) { bad = append(bad, fmt.Sprintf(format, args...)) }
+	for i, r := range p.Replicas {
+		if i > 0 && p.Replicas[i-1].Node >= r.Node {
+			say("replicas are not sorted at %s", r.Node)
+		}
+		if t.Node(r.Node) == nil {
+			say("replica on unknown node %s", r.Node)
+		}
+		if r.Session > t.Version || r.State < ReplicaLearner || r.State > ReplicaLeaving {
+			say("replica on %s has %s, session %d", r.Node, r.State, r.Session)
+		}
+		if r.State == ReplicaLeaving && (p.Move == nil || p.Move.Stage != StageSettle || p.Move.From != r.Node) {
+			say("%s is leaving without a move that settles", r.Node)
+		}
+	}
+	if p.Version > t.Version {
+		say("version %d is above the topology's %d", p.Version, t.Version)
+	}
+	bad = append(bad, t.checkPrimary(p)...)
+	return append(bad, t.checkMove(p)...)
+}
+
+func (t *Topology) checkPrimary(p *Partition) []string {
+	if p.Primary == "" {
+		if p.PrimaryIncarnation != 0 {
+			return []string{"an incarnation without a primary"}
+		}
+		for _, r := range p.Replicas {
+			if r.State == ReplicaInSync && t.Active(r.Node) {
+				return []string{"offline although " + r.Node + " is in-sync and active"}
+			}
+		}
+		return nil
+	}
+	var bad []string
+	n, r := t.Node(p.Primary), p.Replica(p.Primary)
+	if r == nil || r.State != ReplicaInSync {
+		bad = append(bad, "the primary is not an in-sync replica")
+	}
+	if n == nil || n.State != NodeActive || n.Incarnation != p.PrimaryIncarnation {
+		bad = append(bad, "the primary's incarnation is not active")
+	}
+	if p.Epoch == 0 {
+		bad = append(bad, "a primary without an epoch")
+	}
+	return bad
+}
+
+func (t *Topology) checkMove(p *Partition) []string {
+	m := p.Move
+	if m == nil {
+		return nil
+	}
+	var bad []string
+	to, from := p.Replica(m.To), p.Replica(m.From)
+	switch m.Stage {
+	case StagePrepare:
+		if to == nil || to.State != ReplicaLearner || !t.Active(m.To) {
+			bad = append(bad, "a move prepares a target that is not an active learner")
+		}
+	case StageRevoke:
+		if to == nil || to.State != ReplicaInSync || !t.Active(m.To) {
+			bad = append(bad, "a move hands over to a target that is not in-sync and active")
+		}
+		if p.Primary != m.From {
+			bad = append(bad, "a move revokes a node that is not the primary")
+		}
+	case StageSettle:
+		if from == nil || from.State != ReplicaLeaving {
+			bad = append(bad, "a move settles without a leaving source")
+		}
+	default:
+		bad = append(bad, "a move has "+m.Stage.String())
+	}
+	return bad
+}
+
+// CheckStep tests the invariants that hold between a topology and its
+// successor: versions and epochs never go back, an epoch names one
+// incarnation for ever, and only the death of a node takes the last in-sync
+// replica's standing away.
+func CheckStep(before, after *Topology) error {
+	if after.Version < before.Version {
+		return fmt.Errorf("topology: version went back from %d to %d", before.Version, after.Version)
+	}
+	if before.Founded() && (before.ClusterID != after.ClusterID || before.Config != after.Config) {
+		return errors.New("topology: identity or configuration changed")
+	}
+	var errs []error
+	for i, p := range before.Partitions {
+		q := after.Partitions[i]
+		switch {
+		case q == p:
+		case q.Epoch < p.Epoch:
+			errs = append(errs, fmt.Errorf("%s: epoch went back from %d to %d", p.ID, p.Epoch, q.Epoch))
+		case q.Epoch == p.Epoch && q.Primary != "" && p.Primary != "" &&
+			(q.Primary != p.Primary || q.PrimaryIncarnation != p.PrimaryIncarnation):
+			errs = append(errs, fmt.Errorf("%s: epoch %d names %s and %s", p.ID, p.Epoch, p.Primary, q.Primary))
+		case q.Epoch == p.Epoch && p.Primary == "" && q.Primary != "":
+			errs = append(errs, fmt.Errorf("%s: left offline without a new epoch", p.ID))
+		case q.Version <= p.Version:
+			errs = append(errs, fmt.Errorf("%s: changed under version %d", p.ID, q.Version))
+		}
+	}
+	for i := range after.Partitions {
+		if after.Partitions[i] != nil && slices.ContainsFunc(after.Partitions[i].Replicas, func(r Replica) bool { return r.Session > after.Version }) {
+			errs = append(errs, fmt.Errorf("%s: a session from the future", Name(i)))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,69 @@
+package topology
+
+// primaries counts the partitions that each node leads.
+func (d *draft) primaries() map[string]int {
+	led := make(map[string]int, len(d.next.Nodes))
+	for _, p := range d.next.Partitions {
+		if p.Primary != "" {
+			led[p.Primary]++
+		}
+	}
+	return led
+}
+
+// promote makes the best in-sync replica primary, and counts it in led. With
+// no in-sync replica on an active node the partition stays offline, unless
+// the cluster allows an unclean promotion.
+func (d *draft) promote(p *Partition, led map[string]int) {
+	best := d.candidate(p, led, ReplicaInSync)
+	if best == nil && d.next.Config.AllowUncleanPromotion {
+		if best = d.candidate(p, led, ReplicaLearner); best != nil {
+			d.makeOnlyInSync(p, best.ID)
+		}
+	}
+	if best == nil {
+		return
+	}
+	d.lead(p, best.ID)
+	led[best.ID]++
+}
+
+// candidate returns the active node among the replicas in the given state
+// that leads the fewest partitions for its weight. Ties go by node order rotated
+// with the partition's index, so that a dead node's partitions spread over all
+// its peers.
+func (d *draft) candidate(p *Partition, led map[string]int, state ReplicaState) *Node {
+	var best *Node
+	for k := range p.Replicas {
+		r := &p.Replicas[(k+p.Index)%len(p.Replicas)]
+		if r.State != state {
+			continue
+		}
+		n := d.next.Node(r.Node)
+		if n == nil || n.State != NodeActive {
+			continue
+		}
+		// (led+1)/weight compared without division.
+		if best == nil || (led[n.ID]+1)*best.Weight < (led[best.ID]+1)*n.Weight {
+			best = n
+		}
+	}
+	return best
+}
+
+// makeOnlyInSync declares a learner the new truth after an unclean promotion:
+// the other replicas must copy from it.
+func (d *draft) makeOnlyInSync(p *Partition, node string) {
+	for i := range p.Replicas {
+		r := &p.Replicas[i]
+		switch {
+		case r.Node == node:
+			r.State = ReplicaInSync
+		case r.State == ReplicaInSync:
+			r.State = ReplicaLearner
+		default:
+			continue
+		}
+		r.Session = d.index
+	}
+}
