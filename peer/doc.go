@@ -1,0 +1,15 @@
+// Package peer owns the cluster port: one TCP port per node that carries
+// three kinds of streams, told apart by a short preamble.
+//
+//	dialer ──▶ kind (1 byte) + cluster tag (16 bytes) ──▶ acceptor
+//	             'R'  a Raft stream      → raftstore, through Port.Streams(Raft)
+//	             'C'  calls (HTTP/1.1)   → Server
+//	             'L'  a crash link       → gossip, through Port.Streams(Link)
+//
+// The tag is derived from the ClusterID: a stream of another cluster is closed
+// before a byte of it reaches Raft.
+//
+// On the calls stream nodes ask each other four things (see Handler): commit
+// an entry, take note of a crash, wait until a version is applied, and tell
+// who they are. Calls never decide anything; they carry.
+package peer
