@@ -1,17 +1,31 @@
 package topology
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // Apply returns the topology after the entry that was committed at the given
 // Raft index, and the outcome of each command. t is not changed; when no
 // command changes anything and the entry has no ID, t itself is returned.
+//
+// An entry whose ID is among the last 256 applied is the same entry sent
+// again: it changes nothing, its outcomes say so, and Receipt knows what
+// became of it. Commands alone cannot promise that: the end of an incarnation
+// (FailNode) could repeat itself after that incarnation came back.
+//
+// The cost is one copy of a pointer slice (O(partitions)) plus what the
+// commands touch.
 func (t *Topology) Apply(index uint64, e Entry) (*Topology, []Outcome) {
-	d := newDraft(t, index)
 	outcomes := make([]Outcome, len(e.Commands))
+	if r, ok := t.Receipt(e.ID); ok && e.ID != "" {
+		for i := range outcomes {
+			outcomes[i] = stale("the entry was already applied at index " + strconv.FormatUint(r.Index, 10))
+		}
+		return t, outcomes
+	}
+	d := newDraft(t, index)
 	for i, c := range e.Commands {
 		outcomes[i] = c.apply(d)
 		d.changed = d.changed || outcomes[i].Changed
@@ -40,16 +54,16 @@ func appendReceipt(old []Receipt, r Receipt) []Receipt {
 // write, so that the published value it started from stays as it is.
 type draft struct {
 	index   uint64
+	base    *Topology // never written
 	next    Topology
 	changed bool
 
 	ownNodes      bool
 	ownPartitions bool
-	fresh         map[int]bool // partitions already copied into this draft
 }
 
 func newDraft(t *Topology, index uint64) *draft {
-	return &draft{index: index, next: *t}
+	return &draft{index: index, base: t, next: *t}
 }
 
 // partition returns a writable copy of a partition, stamped with the new version.
@@ -57,9 +71,8 @@ func (d *draft) partition(i int) *Partition {
 	if !d.ownPartitions {
 		d.next.Partitions = slices.Clone(d.next.Partitions)
 		d.ownPartitions = true
-		d.fresh = make(map[int]bool)
 	}
-	if !d.fresh[i] {
+	if i < len(d.base.Partitions) && d.next.Partitions[i] == d.base.Partitions[i] {
 		c := *d.next.Partitions[i]
 		c.Replicas = slices.Clone(c.Replicas)
 		if c.Move != nil {
@@ -67,7 +80,6 @@ func (d *draft) partition(i int) *Partition {
 			c.Move = &m
 		}
 		d.next.Partitions[i] = &c
-		d.fresh[i] = true
 	}
 	p := d.next.Partitions[i]
 	p.Version = d.index
@@ -100,8 +112,11 @@ func (c Found) apply(d *draft) Outcome {
 	if d.next.Founded() {
 		return stale("the cluster is already founded")
 	}
-	if c.ClusterID == "" {
-		return refuse("cluster id is empty")
+	if !validID(c.ClusterID) {
+		return refuse("ClusterID: use 1 to 64 of A-Z a-z 0-9 . _ -")
+	}
+	if !printable(c.Hash, maxIDBytes) {
+		return refuse("Hash: use at most 64 printable bytes")
 	}
 	if err := c.Config.Validate(); err != nil {
 		return refuse(err.Error())
@@ -112,20 +127,6 @@ func (c Found) apply(d *draft) Outcome {
 		d.next.Partitions[i] = &Partition{ID: Name(i), Index: i, Version: d.index}
 	}
 	return changed()
-}
-
-// Validate checks the bounds of every field; the error names the field and
-// what it may be.
-func (c Config) Validate() error {
-	switch {
-	case c.ClusterName == "" || len(c.ClusterName) > 64:
-		return fmt.Errorf("ClusterName %q: use 1 to 64 bytes", c.ClusterName)
-	case c.PartitionCount < 1 || c.PartitionCount > MaxPartitions:
-		return fmt.Errorf("PartitionCount %d: use 1 to %d", c.PartitionCount, MaxPartitions)
-	case c.ReplicationFactor < 1 || c.ReplicationFactor > MaxReplicationFactor:
-		return fmt.Errorf("ReplicationFactor %d: use 1 to %d", c.ReplicationFactor, MaxReplicationFactor)
-	}
-	return nil
 }
 
 func (c Place) apply(d *draft) Outcome {
@@ -139,8 +140,8 @@ func (c Place) apply(d *draft) Outcome {
 	if p.Epoch != 0 && !d.next.Config.AllowUncleanPromotion {
 		return refuse("every replica is lost, and AllowUncleanPromotion is off")
 	}
-	if len(c.Replicas) == 0 {
-		return refuse("no replicas given")
+	if len(c.Replicas) == 0 || len(c.Replicas) > MaxReplicationFactor {
+		return refuse("give 1 to 16 replicas")
 	}
 	for i, id := range c.Replicas {
 		if !d.next.Active(id) {

@@ -11,6 +11,12 @@ func (c MoveStart) apply(d *draft) Outcome {
 		return stale("a move is under way")
 	case c.From == "" && c.To == "":
 		return refuse("neither source nor target given")
+	case p.Primary == "":
+		// Nobody could be copied from, and an empty learner could win an
+		// unclean promotion.
+		return stale("the partition is offline or unplaced")
+	case !printable(string(c.Reason), maxReasonBytes):
+		return refuse("Reason: use at most 32 printable bytes")
 	}
 	if c.Role {
 		return c.applyRole(d, p)
@@ -50,14 +56,14 @@ func (c MoveStart) applyRole(d *draft, p *Partition) Outcome {
 }
 
 // applyShrink lets one replica go that nothing replaces. It must not be the
-// primary, nor the last in-sync replica.
+// primary, nor an in-sync replica that the replication factor asks for.
 func (c MoveStart) applyShrink(d *draft, p *Partition) Outcome {
 	r := p.Replica(c.From)
 	if p.Primary == c.From {
 		return refuse("the primary cannot be removed: move its role first")
 	}
-	if r.State == ReplicaInSync && p.InSync() == 1 {
-		return refuse("the last in-sync replica cannot be removed")
+	if r.State == ReplicaInSync && p.InSync() <= d.next.Config.ReplicationFactor {
+		return refuse("no in-sync replica can be spared: add one first")
 	}
 	w := d.partition(c.Partition)
 	w.Move = &Move{Session: d.index, From: c.From, Stage: StagePrepare, Reason: c.Reason}
@@ -74,6 +80,10 @@ func (c MoveSettle) apply(d *draft) Outcome {
 		return stale("another move, or none")
 	case p.Move.Stage != StageSettle:
 		return stale("the move is in stage " + p.Move.Stage.String())
+	case p.Primary == "":
+		// The target died before anybody else was in-sync. The source's data
+		// may be the last there is.
+		return stale("the partition is offline")
 	}
 	w := d.partition(c.Partition)
 	w.dropReplica(w.Move.From)
@@ -93,11 +103,16 @@ func (c MoveAbort) apply(d *draft) Outcome {
 	}
 	w := d.partition(c.Partition)
 	m := w.Move
-	d.reinstate(w, m)
-	if r := w.Replica(m.To); !m.Role && r != nil && !(r.State == ReplicaInSync && w.InSync() == 1) && w.Primary != m.To {
+	w.Move = nil
+	if m.Stage == StageRevoke {
+		// The source may have stopped accepting writes already: a new epoch
+		// tells it to start again.
+		d.lead(w, m.From)
+	}
+	// A target that is in-sync stays when another replica was lost meanwhile.
+	if spare := m.Stage == StagePrepare || w.InSync() > d.next.Config.ReplicationFactor; spare && !m.Role {
 		w.dropReplica(m.To)
 	}
-	w.Move = nil
 	return changed()
 }
 
@@ -163,14 +178,19 @@ func (c Ack) revoked(d *draft, p *Partition) Outcome {
 }
 
 // release lets a move's source go: it serves no more, and keeps its data
-// until the move settles. A source that is down has nothing to wait for.
+// until the move settles. A source that is down has nothing to wait for. One
+// that is in-sync stays, and the move is over, when the replication factor
+// still asks for it because another replica was lost: add before remove.
 func (d *draft) release(p *Partition, m *Move) {
-	if r := p.Replica(m.From); r == nil || !d.next.Active(m.From) {
+	r := p.Replica(m.From)
+	switch {
+	case r == nil || !d.next.Active(m.From):
 		p.dropReplica(m.From)
 		p.Move = nil
-		return
+	case r.State == ReplicaInSync && p.InSync() <= d.next.Config.ReplicationFactor:
+		p.Move = nil
+	default:
+		r.State, r.Session = ReplicaLeaving, d.index
+		m.Stage = StageSettle
 	}
-	r := p.Replica(m.From)
-	r.State, r.Session = ReplicaLeaving, d.index
-	m.Stage = StageSettle
 }

@@ -4,19 +4,25 @@ import "maps"
 
 func (c RegisterNode) apply(d *draft) Outcome {
 	n := c.Node
-	if n.ID == "" || n.UUID == "" || n.Incarnation == 0 {
-		return refuse("node id, uuid and incarnation are required")
+	if !d.next.Founded() {
+		return stale("the cluster is not founded")
 	}
-	if n.Weight < 1 {
+	if err := n.Validate(); err != nil {
+		return refuse(err.Error())
+	}
+	if n.Weight == 0 {
 		n.Weight = 1
 	}
 	n.State, n.Reason = NodeActive, ""
 	n.Services = maps.Clone(n.Services)
+	if other := d.next.NodeByUUID(n.UUID); other != nil && other.ID != n.ID {
+		return refuse("uuid belongs to node " + other.ID)
+	}
 	old := d.next.Node(n.ID)
 	switch {
 	case old == nil:
-		if other := d.next.NodeByUUID(n.UUID); other != nil {
-			return refuse("uuid belongs to node " + other.ID)
+		if len(d.next.Nodes) >= MaxNodes {
+			return refuse("the cluster is full")
 		}
 	case old.UUID != n.UUID:
 		if old.State != NodeDown {
@@ -34,7 +40,9 @@ func (c RegisterNode) apply(d *draft) Outcome {
 	case old.State == NodeActive:
 		// A higher incarnation answers before anybody noticed the death of the
 		// older one: fail over first, so that an epoch names one incarnation.
-		d.fail(old, DownRestarted)
+		// The node itself is back a moment later with all that it had in-sync:
+		// nothing is unclean yet.
+		d.fail(old, DownRestarted, false)
 	}
 	d.putNode(&n)
 	d.welcome(&n)
@@ -55,7 +63,8 @@ func (d *draft) welcome(n *Node) {
 			w.Replica(n.ID).Session = d.index
 		}
 		if w.Primary == "" {
-			d.promote(w, led)
+			d.promote(w, led, true)
+			d.resolveMove(w)
 		}
 	}
 }
@@ -69,13 +78,17 @@ func (c FailNode) apply(d *draft) Outcome {
 		return stale("another incarnation is registered")
 	case n.State == NodeDown:
 		return stale("already down")
+	case !printable(string(c.Reason), maxReasonBytes):
+		return refuse("Reason: use at most 32 printable bytes")
 	}
-	d.fail(n, c.Reason)
+	d.fail(n, c.Reason, true)
 	return changed()
 }
 
 // fail commits the end of a node's incarnation and fails its partitions over.
-func (d *draft) fail(n *Node, reason DownReason) {
+// unclean says whether the death may cost acknowledged writes where the
+// cluster allows that.
+func (d *draft) fail(n *Node, reason DownReason, unclean bool) {
 	down := *n
 	down.State, down.Reason = NodeDown, reason
 	d.putNode(&down)
@@ -90,9 +103,9 @@ func (d *draft) fail(n *Node, reason DownReason) {
 			w.Primary, w.PrimaryIncarnation = "", 0
 		}
 		if w.Primary == "" {
-			d.promote(w, led)
+			d.promote(w, led, unclean)
 		}
-		d.resolveMove(w, n.ID)
+		d.resolveMove(w)
 	}
 }
 
@@ -110,44 +123,53 @@ func (d *draft) failReplica(p *Partition, node string) {
 	r.Session = d.index
 }
 
-// resolveMove brings a move to an end, or lets it go on, after one of its
-// nodes died.
-func (d *draft) resolveMove(p *Partition, dead string) {
+// resolveMove ends a move that lost what its stage stands on, after a node
+// died, was wiped, or was promoted; any other move goes on.
+func (d *draft) resolveMove(p *Partition) {
 	m := p.Move
 	if m == nil {
 		return
 	}
-	switch {
-	case dead == m.To && m.Role:
-		p.Move = nil
-		d.reinstate(p, m)
-	case dead == m.To && m.Stage == StagePrepare:
-		p.dropReplica(dead)
-		p.Move = nil
-	case dead == m.To && m.Stage == StageRevoke:
-		d.reinstate(p, m)
-		if r := p.Replica(dead); r.State != ReplicaInSync {
-			p.dropReplica(dead)
+	from, to := p.Replica(m.From), p.Replica(m.To)
+	toActive := to != nil && d.next.Active(m.To)
+	switch m.Stage {
+	case StagePrepare:
+		if toActive && to.State == ReplicaLearner && (m.From == "" || from != nil) {
+			return
 		}
 		p.Move = nil
-	case dead == m.From && m.Stage == StageRevoke:
-		// promote chose the new primary; what is left of the move is to let
-		// the source go.
-		p.Move = nil
-		if !m.Role {
-			p.dropReplica(dead)
+		if to != nil && to.State == ReplicaLearner && !toActive {
+			p.dropReplica(m.To)
 		}
-	case dead == m.From && m.Stage == StageSettle:
+	case StageRevoke:
+		if toActive && to.State == ReplicaInSync && p.Primary == m.From {
+			return
+		}
 		p.Move = nil
-		p.dropReplica(dead)
+		d.resolveRevoke(p, m)
+	case StageSettle:
+		if from != nil && from.State == ReplicaLeaving && d.next.Active(m.From) {
+			return
+		}
+		p.Move = nil
+		if from != nil && from.State == ReplicaLeaving {
+			p.dropReplica(m.From)
+		}
 	}
 }
 
-// reinstate gives a source that may already have stopped accepting writes its
-// role back under a new epoch.
-func (d *draft) reinstate(p *Partition, m *Move) {
-	if m.Stage == StageRevoke && p.Primary == m.From && d.next.Active(m.From) {
+// resolveRevoke cleans up after a move whose source or target died while the
+// source was giving its role up.
+func (d *draft) resolveRevoke(p *Partition, m *Move) {
+	gone := m.From // promote chose the new primary; the source was to go anyway
+	if p.Primary == m.From {
+		// The target died. The source may have stopped accepting writes
+		// already: a new epoch tells it to start again.
 		d.lead(p, m.From)
+		gone = m.To
+	}
+	if r := p.Replica(gone); !m.Role && r != nil && r.State == ReplicaLearner {
+		p.dropReplica(gone)
 	}
 }
 
@@ -160,11 +182,9 @@ func (d *draft) forgetReplicas(id string) {
 		}
 		w := d.partition(i)
 		w.dropReplica(id)
-		if m := w.Move; m != nil && (m.From == id || m.To == id) {
-			w.Move = nil
-		}
 		if w.Primary == "" {
-			d.promote(w, led)
+			d.promote(w, led, true)
 		}
+		d.resolveMove(w)
 	}
 }

@@ -16,12 +16,15 @@ func (t *Topology) Check() error {
 		}
 		return nil
 	}
-	errs := []error{t.Config.Validate()}
-	if len(t.Partitions) != t.Config.PartitionCount {
-		errs = append(errs, fmt.Errorf("%d partitions, configured %d", len(t.Partitions), t.Config.PartitionCount))
+	// What the walk below relies on comes first: a snapshot may hold anything.
+	if err := t.checkShape(); err != nil {
+		return fmt.Errorf("topology: %w", err)
 	}
-	errs = append(errs, t.checkNodes()...)
+	errs := t.checkNodes()
 	for i, p := range t.Partitions {
+		if len(errs) >= maxViolations {
+			break
+		}
 		if p == nil || p.Index != i || p.ID != Name(i) {
 			errs = append(errs, fmt.Errorf("partition %d is missing or misnamed", i))
 			continue
@@ -33,13 +36,35 @@ func (t *Topology) Check() error {
 	return errors.Join(errs...)
 }
 
+// maxViolations bounds the report: a broken map of 65,536 partitions is not
+// better understood by 65,536 sentences.
+const maxViolations = 100
+
+// checkShape tests counts and pointers.
+func (t *Topology) checkShape() error {
+	if err := t.Config.Validate(); err != nil {
+		return err
+	}
+	switch {
+	case !validID(t.ClusterID) || !printable(t.Hash, maxIDBytes):
+		return fmt.Errorf("ClusterID %.80q or Hash %.80q is malformed", t.ClusterID, t.Hash)
+	case len(t.Partitions) != t.Config.PartitionCount:
+		return fmt.Errorf("%d partitions, configured %d", len(t.Partitions), t.Config.PartitionCount)
+	case len(t.Nodes) > MaxNodes:
+		return fmt.Errorf("%d nodes, at most %d", len(t.Nodes), MaxNodes)
+	case len(t.receipts) > maxReceipts:
+		return fmt.Errorf("%d receipts, at most %d", len(t.receipts), maxReceipts)
+	}
+	if i := slices.Index(t.Nodes, nil); i >= 0 {
+		return fmt.Errorf("node %d is missing", i)
+	}
+	return nil
+}
+
 func (t *Topology) checkNodes() []error {
 	var errs []error
 	uuids := make(map[string]string, len(t.Nodes))
 	for i, n := range t.Nodes {
-		if n == nil {
-			return append(errs, fmt.Errorf("node %d is missing", i))
-		}
 		if i > 0 && t.Nodes[i-1].ID >= n.ID {
 			errs = append(errs, fmt.Errorf("nodes are not sorted at %s", n.ID))
 		}
@@ -47,8 +72,11 @@ func (t *Topology) checkNodes() []error {
 			errs = append(errs, fmt.Errorf("nodes %s and %s share a uuid", other, n.ID))
 		}
 		uuids[n.UUID] = n.ID
-		if n.ID == "" || n.UUID == "" || n.Incarnation == 0 || n.Weight < 1 {
-			errs = append(errs, fmt.Errorf("node %q is incomplete", n.ID))
+		if err := n.Validate(); err != nil {
+			errs = append(errs, err)
+		}
+		if n.Weight < 1 {
+			errs = append(errs, fmt.Errorf("node %s has weight %d", n.ID, n.Weight))
 		}
 		if n.State != NodeActive && n.State != NodeDown {
 			errs = append(errs, fmt.Errorf("node %s has %s", n.ID, n.State))
@@ -75,6 +103,9 @@ func (t *Topology) checkPartition(p *Partition) []string {
 			say("%s is leaving without a move that settles", r.Node)
 		}
 	}
+	if p.Epoch == 0 && len(p.Replicas) != 0 {
+		say("replicas without an epoch")
+	}
 	if p.Version > t.Version {
 		say("version %d is above the topology's %d", p.Version, t.Version)
 	}
@@ -92,9 +123,17 @@ func (t *Topology) checkPrimary(p *Partition) []string {
 				return []string{"offline although " + r.Node + " is in-sync and active"}
 			}
 		}
+		if p.InSync() > 1 {
+			return []string{"offline with several in-sync replicas"}
+		}
 		return nil
 	}
 	var bad []string
+	for _, r := range p.Replicas {
+		if r.State == ReplicaInSync && !t.Active(r.Node) {
+			bad = append(bad, r.Node+" is in-sync but down, beside an active primary")
+		}
+	}
 	n, r := t.Node(p.Primary), p.Replica(p.Primary)
 	if r == nil || r.State != ReplicaInSync {
 		bad = append(bad, "the primary is not an in-sync replica")
@@ -115,10 +154,19 @@ func (t *Topology) checkMove(p *Partition) []string {
 	}
 	var bad []string
 	to, from := p.Replica(m.To), p.Replica(m.From)
+	if m.Session == 0 || m.Session > t.Version {
+		bad = append(bad, fmt.Sprintf("a move has session %d", m.Session))
+	}
+	if m.Role && m.Stage != StageRevoke {
+		bad = append(bad, "a move of the role alone has "+m.Stage.String())
+	}
 	switch m.Stage {
 	case StagePrepare:
 		if to == nil || to.State != ReplicaLearner || !t.Active(m.To) {
 			bad = append(bad, "a move prepares a target that is not an active learner")
+		}
+		if m.From != "" && from == nil {
+			bad = append(bad, "a move's source holds no replica")
 		}
 	case StageRevoke:
 		if to == nil || to.State != ReplicaInSync || !t.Active(m.To) {
@@ -138,14 +186,13 @@ func (t *Topology) checkMove(p *Partition) []string {
 }
 
 // CheckStep tests the invariants that hold between a topology and its
-// successor: versions and epochs never go back, an epoch names one
-// incarnation for ever, and only the death of a node takes the last in-sync
-// replica's standing away.
+// successor: versions and epochs never go back, and an epoch names one
+// incarnation for ever. Both must have passed Check.
 func CheckStep(before, after *Topology) error {
 	if after.Version < before.Version {
 		return fmt.Errorf("topology: version went back from %d to %d", before.Version, after.Version)
 	}
-	if before.Founded() && (before.ClusterID != after.ClusterID || before.Config != after.Config) {
+	if before.Founded() && (before.ClusterID != after.ClusterID || before.Config != after.Config || before.Hash != after.Hash) {
 		return errors.New("topology: identity or configuration changed")
 	}
 	var errs []error
@@ -162,11 +209,6 @@ func CheckStep(before, after *Topology) error {
 			errs = append(errs, fmt.Errorf("%s: left offline without a new epoch", p.ID))
 		case q.Version <= p.Version:
 			errs = append(errs, fmt.Errorf("%s: changed under version %d", p.ID, q.Version))
-		}
-	}
-	for i := range after.Partitions {
-		if after.Partitions[i] != nil && slices.ContainsFunc(after.Partitions[i].Replicas, func(r Replica) bool { return r.Session > after.Version }) {
-			errs = append(errs, fmt.Errorf("%s: a session from the future", Name(i)))
 		}
 	}
 	return errors.Join(errs...)

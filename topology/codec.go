@@ -28,8 +28,14 @@ type wireCommand struct {
 
 // EncodeEntry returns the log form of the entry: a version byte, then JSON.
 func EncodeEntry(e Entry) ([]byte, error) {
+	if !printable(e.ID, maxEntryIDBytes) {
+		return nil, fmt.Errorf("topology: encode entry: ID %.80q: use at most %d printable bytes", e.ID, maxEntryIDBytes)
+	}
 	w := wireEntry{ID: e.ID, Commands: make([]wireCommand, len(e.Commands))}
 	for i, c := range e.Commands {
+		if c == nil {
+			return nil, fmt.Errorf("topology: encode entry: command %d is nil", i)
+		}
 		body, err := json.Marshal(c)
 		if err != nil {
 			return nil, fmt.Errorf("topology: encode %s: %w", c.kind(), err)
@@ -39,6 +45,9 @@ func EncodeEntry(e Entry) ([]byte, error) {
 	b, err := json.Marshal(w)
 	if err != nil {
 		return nil, fmt.Errorf("topology: encode entry: %w", err)
+	}
+	if len(b) >= MaxEntryBytes {
+		return nil, fmt.Errorf("topology: encode entry: %d bytes, at most %d: split it", len(b)+1, MaxEntryBytes)
 	}
 	return append([]byte{logVersion}, b...), nil
 }
@@ -51,11 +60,14 @@ func DecodeEntry(b []byte) (Entry, error) {
 	if err := decodeVersioned(b, "entry", &w); err != nil {
 		return Entry{}, err
 	}
+	if !printable(w.ID, maxEntryIDBytes) {
+		return Entry{}, fmt.Errorf("topology: decode entry: ID %.80q: at most %d printable bytes", w.ID, maxEntryIDBytes)
+	}
 	e := Entry{ID: w.ID, Commands: make([]Command, len(w.Commands))}
 	for i, c := range w.Commands {
 		decode, ok := commandDecoders[c.Kind]
 		if !ok {
-			return Entry{}, fmt.Errorf("topology: decode entry: unknown command kind %q: this node's version is too old", c.Kind)
+			return Entry{}, fmt.Errorf("topology: decode entry: unknown command kind %.80q: this node's version is too old", c.Kind)
 		}
 		command, err := decode(c.Body)
 		if err != nil {

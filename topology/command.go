@@ -42,6 +42,7 @@ type Found struct {
 // that is registered. A higher incarnation ends the older one: its primaries
 // fail over, its replicas become learners. A different UUID under a known ID
 // is accepted only when the old one is down, and drops the old one's replicas.
+// A record that fails Node.Validate is refused; a Weight of 0 becomes 1.
 type RegisterNode struct {
 	Node Node
 }
@@ -59,14 +60,16 @@ type FailNode struct {
 
 // Place gives a partition without replicas its first ones. The first
 // is the primary and in-sync at once, since there is no data yet; the others
-// are learners.
+// are learners. A partition that lost every replica with their disks is placed
+// again only where the cluster allows unclean promotion.
 type Place struct {
 	Partition int
 	Replicas  []string
 }
 
 // MoveStart begins a move; see Move for the forms. Version is the partition's
-// version that the plan saw.
+// version that the plan saw. A partition that is offline starts none, and an
+// in-sync replica is let go without replacement only above the replication factor.
 type MoveStart struct {
 	Partition int
 	Version   uint64
@@ -76,14 +79,15 @@ type MoveStart struct {
 }
 
 // MoveSettle ends a move whose change every node has applied: the source may
-// delete its data.
+// delete its data. It waits while the partition is offline.
 type MoveSettle struct {
 	Partition int
 	Session   uint64
 }
 
 // MoveAbort gives a move up; the source keeps its role. A source that was
-// already revoked becomes primary again under a new epoch.
+// already revoked becomes primary again under a new epoch. A target that is
+// in-sync stays as long as the replication factor asks for it.
 type MoveAbort struct {
 	Partition int
 	Session   uint64

@@ -1,5 +1,7 @@
 package topology
 
+import "slices"
+
 // Change is one partition that differs between two topologies.
 type Change struct {
 	Before, After *Partition
@@ -7,7 +9,9 @@ type Change struct {
 
 // Diff returns the partitions that differ, in index order. Topologies that
 // descend from each other share what did not change, so that the cost is one
-// pointer comparison per partition. A nil or unfounded topology has none.
+// pointer comparison per partition; one read from a snapshot shares nothing
+// and is compared by content. Before is nil for a partition that is new, and
+// a nil or unfounded topology has no partitions.
 func Diff(before, after *Topology) []Change {
 	if after == nil {
 		return nil
@@ -18,11 +22,23 @@ func Diff(before, after *Topology) []Change {
 		if before != nil && i < len(before.Partitions) {
 			p = before.Partitions[i]
 		}
-		if p != q {
+		if p != q && (p == nil || !p.equal(q)) {
 			out = append(out, Change{Before: p, After: q})
 		}
 	}
 	return out
+}
+
+// equal compares contents.
+func (p *Partition) equal(q *Partition) bool {
+	if p.ID != q.ID || p.Index != q.Index || p.Version != q.Version || p.Epoch != q.Epoch ||
+		p.Primary != q.Primary || p.PrimaryIncarnation != q.PrimaryIncarnation || !slices.Equal(p.Replicas, q.Replicas) {
+		return false
+	}
+	if p.Move == nil || q.Move == nil {
+		return p.Move == q.Move
+	}
+	return *p.Move == *q.Move
 }
 
 // Role is what a node is to a partition.

@@ -37,7 +37,8 @@ type Replica struct {
 	Node string
 	// State says what the replica may do.
 	State ReplicaState
-	// Session is the Raft index at which the replica took its state. A copy
+	// Session is the Raft index at which the replica was last told to copy or
+	// to leave; becoming in-sync ends a copy and keeps its session. A copy
 	// belongs to one session: an acknowledgement of an older one changes nothing.
 	Session uint64
 }
@@ -85,6 +86,9 @@ const (
 //	From "",  To set    one replica more
 //	From set, To ""     one replica less
 //	Role                To, already in-sync, takes the primary role from From; both stay
+//
+// A From that is in-sync stays after all when, at the end of the move, the
+// partition has no in-sync replica above the replication factor to spare.
 type Move struct {
 	// Session is the Raft index at which the move started.
 	Session uint64
@@ -156,9 +160,10 @@ func (p *Partition) Serving() string {
 type PartitionState string
 
 const (
-	// StateUnplaced has no replica yet.
+	// StateUnplaced never had a replica.
 	StateUnplaced PartitionState = "unplaced"
-	// StateOffline has replicas but no primary: no in-sync replica is alive.
+	// StateOffline was placed but has no primary: no in-sync replica is alive,
+	// or every replica was lost with its disk.
 	StateOffline PartitionState = "offline"
 	// StateMoving has a move under way.
 	StateMoving PartitionState = "moving"
@@ -171,7 +176,7 @@ const (
 // State summarises the partition for a cluster with the given replication factor.
 func (p *Partition) State(replicationFactor int) PartitionState {
 	switch {
-	case len(p.Replicas) == 0:
+	case p.Epoch == 0:
 		return StateUnplaced
 	case p.Primary == "":
 		return StateOffline

@@ -13,11 +13,15 @@ func (d *draft) primaries() map[string]int {
 
 // promote makes the best in-sync replica primary, and counts it in led. With
 // no in-sync replica on an active node the partition stays offline, unless
-// the cluster allows an unclean promotion.
-func (d *draft) promote(p *Partition, led map[string]int) {
+// both the caller and the cluster allow an unclean promotion.
+func (d *draft) promote(p *Partition, led map[string]int, unclean bool) {
 	best := d.candidate(p, led, ReplicaInSync)
-	if best == nil && d.next.Config.AllowUncleanPromotion {
-		if best = d.candidate(p, led, ReplicaLearner); best != nil {
+	if best == nil && unclean && d.next.Config.AllowUncleanPromotion {
+		// A leaving replica was in-sync until its move: it knows more than a learner.
+		if best = d.candidate(p, led, ReplicaLeaving); best == nil {
+			best = d.candidate(p, led, ReplicaLearner)
+		}
+		if best != nil {
 			d.makeOnlyInSync(p, best.ID)
 		}
 	}
@@ -26,6 +30,19 @@ func (d *draft) promote(p *Partition, led map[string]int) {
 	}
 	d.lead(p, best.ID)
 	led[best.ID]++
+	d.restartCopies(p)
+}
+
+// restartCopies gives every learner a new session. What it copied came from a
+// primary that died, and lacks writes that only the in-sync replicas are sure
+// to hold; or it copied from nobody, while the partition was offline. An
+// acknowledgement on its way must not make it in-sync.
+func (d *draft) restartCopies(p *Partition) {
+	for i := range p.Replicas {
+		if r := &p.Replicas[i]; r.State == ReplicaLearner {
+			r.Session = d.index
+		}
+	}
 }
 
 // candidate returns the active node among the replicas in the given state
@@ -43,15 +60,16 @@ func (d *draft) candidate(p *Partition, led map[string]int, state ReplicaState) 
 		if n == nil || n.State != NodeActive {
 			continue
 		}
-		// (led+1)/weight compared without division.
-		if best == nil || (led[n.ID]+1)*best.Weight < (led[best.ID]+1)*n.Weight {
+		// (led+1)/weight compared without division; MaxPartitions * MaxWeight
+		// needs 36 bits.
+		if best == nil || int64(led[n.ID]+1)*int64(best.Weight) < int64(led[best.ID]+1)*int64(n.Weight) {
 			best = n
 		}
 	}
 	return best
 }
 
-// makeOnlyInSync declares a learner the new truth after an unclean promotion:
+// makeOnlyInSync declares a replica the new truth after an unclean promotion:
 // the other replicas must copy from it.
 func (d *draft) makeOnlyInSync(p *Partition, node string) {
 	for i := range p.Replicas {

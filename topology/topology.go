@@ -23,9 +23,10 @@ type Config struct {
 	// 1 to 16. Default 3. With fewer live nodes the cluster is degraded, not
 	// in error.
 	ReplicationFactor int
-	// AllowUncleanPromotion lets a learner become primary when every in-sync
-	// replica of a partition is on a node that is down. Acknowledged writes
-	// may be lost: off by default.
+	// AllowUncleanPromotion lets a replica that is not in-sync (a leaving one
+	// before a learner) become primary when every in-sync replica of a
+	// partition is on a node that is down or wiped. Acknowledged writes may be
+	// lost: off by default.
 	AllowUncleanPromotion bool
 }
 
