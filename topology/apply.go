@@ -60,6 +60,7 @@ type draft struct {
 
 	ownNodes      bool
 	ownPartitions bool
+	led           map[string]int // see primaries; nil until asked for
 }
 
 func newDraft(t *Topology, index uint64) *draft {
@@ -172,11 +173,4 @@ func (p *Partition) addReplica(r Replica) {
 // dropReplica removes the node's replica.
 func (p *Partition) dropReplica(node string) {
 	p.Replicas = slices.DeleteFunc(p.Replicas, func(r Replica) bool { return r.Node == node })
-}
-
-// lead makes the node primary under a new epoch.
-func (d *draft) lead(p *Partition, node string) {
-	p.Epoch++
-	p.Primary = node
-	p.PrimaryIncarnation = d.next.Node(node).Incarnation
 }

@@ -52,7 +52,6 @@ func (c RegisterNode) apply(d *draft) Outcome {
 // welcome gives a node that came back its replicas as learners in a new
 // session, and wakes the partitions that waited for it.
 func (d *draft) welcome(n *Node) {
-	led := d.primaries()
 	for i, p := range d.next.Partitions {
 		r := p.Replica(n.ID)
 		if r == nil {
@@ -63,7 +62,7 @@ func (d *draft) welcome(n *Node) {
 			w.Replica(n.ID).Session = d.index
 		}
 		if w.Primary == "" {
-			d.promote(w, led, true)
+			d.promote(w, true)
 			d.resolveMove(w)
 		}
 	}
@@ -92,7 +91,6 @@ func (d *draft) fail(n *Node, reason DownReason, unclean bool) {
 	down := *n
 	down.State, down.Reason = NodeDown, reason
 	d.putNode(&down)
-	led := d.primaries()
 	for i, p := range d.next.Partitions {
 		if p.Replica(n.ID) == nil {
 			continue
@@ -100,10 +98,10 @@ func (d *draft) fail(n *Node, reason DownReason, unclean bool) {
 		w := d.partition(i)
 		d.failReplica(w, n.ID)
 		if w.Primary == n.ID {
-			w.Primary, w.PrimaryIncarnation = "", 0
+			d.unlead(w)
 		}
 		if w.Primary == "" {
-			d.promote(w, led, unclean)
+			d.promote(w, unclean)
 		}
 		d.resolveMove(w)
 	}
@@ -175,7 +173,6 @@ func (d *draft) resolveRevoke(p *Partition, m *Move) {
 
 // forgetReplicas drops every replica of a node whose data is gone.
 func (d *draft) forgetReplicas(id string) {
-	led := d.primaries()
 	for i, p := range d.next.Partitions {
 		if p.Replica(id) == nil {
 			continue
@@ -183,7 +180,7 @@ func (d *draft) forgetReplicas(id string) {
 		w := d.partition(i)
 		w.dropReplica(id)
 		if w.Primary == "" {
-			d.promote(w, led, true)
+			d.promote(w, true)
 		}
 		d.resolveMove(w)
 	}

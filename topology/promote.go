@@ -1,20 +1,45 @@
 package topology
 
-// primaries counts the partitions that each node leads.
+// primaries counts the partitions that each node leads. The count is taken
+// once per entry and kept by lead and unlead, so that an entry that fails many
+// nodes does not count all partitions for each of them.
 func (d *draft) primaries() map[string]int {
-	led := make(map[string]int, len(d.next.Nodes))
+	if d.led != nil {
+		return d.led
+	}
+	d.led = make(map[string]int, len(d.next.Nodes))
 	for _, p := range d.next.Partitions {
 		if p.Primary != "" {
-			led[p.Primary]++
+			d.led[p.Primary]++
 		}
 	}
-	return led
+	return d.led
 }
 
-// promote makes the best in-sync replica primary, and counts it in led. With
+// lead makes the node primary under a new epoch.
+func (d *draft) lead(p *Partition, node string) {
+	d.unlead(p)
+	p.Epoch++
+	p.Primary = node
+	p.PrimaryIncarnation = d.next.Node(node).Incarnation
+	if d.led != nil {
+		d.led[node]++
+	}
+}
+
+// unlead leaves the partition without a primary.
+func (d *draft) unlead(p *Partition) {
+	if d.led != nil && p.Primary != "" {
+		d.led[p.Primary]--
+	}
+	p.Primary, p.PrimaryIncarnation = "", 0
+}
+
+// promote makes the best in-sync replica primary. With
 // no in-sync replica on an active node the partition stays offline, unless
 // both the caller and the cluster allow an unclean promotion.
-func (d *draft) promote(p *Partition, led map[string]int, unclean bool) {
+func (d *draft) promote(p *Partition, unclean bool) {
+	led := d.primaries()
 	best := d.candidate(p, led, ReplicaInSync)
 	if best == nil && unclean && d.next.Config.AllowUncleanPromotion {
 		// A leaving replica was in-sync until its move: it knows more than a learner.
@@ -29,7 +54,6 @@ func (d *draft) promote(p *Partition, led map[string]int, unclean bool) {
 		return
 	}
 	d.lead(p, best.ID)
-	led[best.ID]++
 	d.restartCopies(p)
 }
 
