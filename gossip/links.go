@@ -1,0 +1,387 @@
+package gossip
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Links opens and accepts crash links on the cluster port.
+type Links interface {
+	// Accept returns the next link that another node opened.
+	Accept() (net.Conn, error)
+	// Dial opens a link to a node's cluster port. Its errors wrap those of
+	// the network.
+	Dial(ctx context.Context, raftAddr string) (net.Conn, error)
+}
+
+const (
+	// successors is how many nodes a node keeps links to besides the leader
+	// and the voters: two witnesses must outlive any one of them.
+	successors = 3
+	// maxAccepted bounds the links that others keep to this node.
+	maxAccepted = 1024
+	// redialWithin is the time in which a live kernel answers a dial.
+	redialWithin = 20 * time.Millisecond
+	// redialPause is the pause between attempts within redialWithin.
+	redialPause = 2 * time.Millisecond
+	// handshakeTimeout bounds a handshake; a hung process never answers.
+	handshakeTimeout = 500 * time.Millisecond
+	// dialAgainMin and dialAgainMax bound the pause before a link is dialled again.
+	dialAgainMin = 20 * time.Millisecond
+	dialAgainMax = 2 * time.Second
+	// maxHello bounds a handshake message.
+	maxHello = 512
+	// goodbyeByte is all that is ever sent on a link after the handshake.
+	goodbyeByte = 'G'
+)
+
+// hello names one end of a link to the other.
+type hello struct {
+	UUID        string `json:"uuid"`
+	Incarnation uint64 `json:"incarnation"`
+	// Want is the UUID that the dialler believes to be at this address.
+	Want     string `json:"want,omitempty"`
+	RaftAddr string `json:"raft_addr,omitempty"`
+}
+
+// links keeps this node's crash links.
+type links struct {
+	g *Gossip
+
+	mu      sync.Mutex
+	wanted  map[string]Peer // UUID → where to dial
+	changed chan struct{}   // cap 1
+	open    map[net.Conn]struct{}
+	leaving bool
+}
+
+func newLinks(g *Gossip) *links {
+	return &links{g: g, changed: make(chan struct{}, 1), open: make(map[net.Conn]struct{})}
+}
+
+// targets returns the peers to keep links to: the leader, the voters, and the
+// next active nodes on the ring of UUIDs. Pure.
+func targets(self string, peers []Peer, leader string, voters []string) map[string]Peer {
+	active := make(map[string]Peer)
+	for _, p := range peers {
+		if p.Active && p.UUID != self {
+			active[p.UUID] = p
+		}
+	}
+	out := make(map[string]Peer)
+	for _, uuid := range append([]string{leader}, voters...) {
+		if p, ok := active[uuid]; ok {
+			out[uuid] = p
+		}
+	}
+	ring := slices.Sorted(maps.Keys(active))
+	first, _ := slices.BinarySearch(ring, self)
+	for i := range min(successors, len(ring)) {
+		uuid := ring[(first+i)%len(ring)]
+		out[uuid] = active[uuid]
+	}
+	return out
+}
+
+// want sets the peers to keep links to.
+func (l *links) want(peers map[string]Peer) {
+	l.mu.Lock()
+	same := maps.Equal(l.wanted, peers)
+	l.wanted = peers
+	l.mu.Unlock()
+	if !same {
+		signal(l.changed)
+	}
+}
+
+// run accepts links and keeps those that are wanted until ctx ends.
+func (l *links) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	stop := context.AfterFunc(ctx, l.closeAll)
+	defer stop()
+	wg.Go(func() { l.accept(ctx, &wg) })
+	type keeper struct {
+		peer   Peer
+		cancel context.CancelFunc
+	}
+	kept := make(map[string]keeper)
+	for {
+		l.mu.Lock()
+		wanted := l.wanted
+		l.mu.Unlock()
+		for uuid, k := range kept {
+			if p, ok := wanted[uuid]; !ok || p != k.peer {
+				k.cancel()
+				delete(kept, uuid)
+			}
+		}
+		for uuid, p := range wanted {
+			if _, ok := kept[uuid]; !ok {
+				kctx, cancel := context.WithCancel(ctx)
+				kept[uuid] = keeper{p, cancel}
+				wg.Go(func() { l.keep(kctx, p) })
+			}
+		}
+		select {
+		case <-l.changed:
+		case <-ctx.Done():
+			for _, k := range kept {
+				k.cancel()
+			}
+			return
+		}
+	}
+}
+
+// accept answers the handshakes of others and watches their links.
+func (l *links) accept(ctx context.Context, wg *sync.WaitGroup) {
+	slots := make(chan struct{}, maxAccepted)
+	for {
+		conn, err := l.g.c.Links.Accept()
+		if err != nil {
+			return // the port is closed
+		}
+		select {
+		case slots <- struct{}{}:
+		default:
+			_ = conn.Close()
+			continue
+		}
+		if !l.add(conn) {
+			<-slots
+			continue
+		}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			h, err := l.answer(conn)
+			if err != nil {
+				l.remove(conn)
+				return
+			}
+			l.watch(ctx, conn, Peer{UUID: h.UUID, Incarnation: h.Incarnation, RaftAddr: h.RaftAddr})
+		})
+	}
+}
+
+// keep holds a link to one peer until ctx ends.
+func (l *links) keep(ctx context.Context, p Peer) {
+	again := dialAgainMin
+	for ctx.Err() == nil {
+		dctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+		conn, h, err := l.dial(dctx, p)
+		cancel()
+		if err == nil && h.UUID == p.UUID && l.add(conn) {
+			again = dialAgainMin
+			stop := context.AfterFunc(ctx, func() { l.remove(conn) })
+			l.watch(ctx, conn, Peer{UUID: h.UUID, Incarnation: h.Incarnation, RaftAddr: p.RaftAddr})
+			stop()
+		} else if err == nil {
+			_ = conn.Close()
+		}
+		t := time.NewTimer(again/2 + rand.N(again/2))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		t.Stop()
+		again = min(2*again, dialAgainMax)
+	}
+}
+
+// watch blocks until the link ends, and gives evidence if a crash ended it.
+func (l *links) watch(ctx context.Context, conn net.Conn, p Peer) {
+	l.g.update(func(t *table) bool { return t.answered(p.UUID, p.Incarnation) })
+	var b [1]byte
+	n, err := conn.Read(b[:])
+	how := endedByKernel
+	switch {
+	case n == 1 && b[0] == goodbyeByte:
+		how = endedByGoodbye
+	case n == 1:
+		how = endedByUs // not of our protocol: no evidence of anything
+	case ctx.Err() != nil || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ETIMEDOUT):
+		how = endedByUs
+	}
+	l.remove(conn)
+	if how == endedByGoodbye {
+		l.g.update(func(t *table) bool { return t.left(p.UUID, p.Incarnation) })
+		return
+	}
+	if how != endedByKernel || !isCrash(how, l.investigate(ctx, p)) {
+		return
+	}
+	r := Report{UUID: p.UUID, Incarnation: p.Incarnation, Witness: l.g.self.UUID}
+	l.g.Report(r)
+	if l.g.c.OnReport != nil {
+		l.g.c.OnReport(ctx, r)
+	}
+}
+
+// investigate dials a node whose link broke, and says what it found.
+func (l *links) investigate(ctx context.Context, p Peer) redial {
+	deadline := time.Now().Add(redialWithin)
+	for {
+		dctx, cancel := context.WithDeadline(ctx, deadline)
+		conn, err := l.g.c.Links.Dial(dctx, p.RaftAddr)
+		cancel()
+		if err != nil {
+			return classify(ctx, err)
+		}
+		h, err := l.greet(conn, p.UUID)
+		_ = conn.Close()
+		switch {
+		case err == nil && h.UUID == p.UUID && h.Incarnation == p.Incarnation:
+			return redialSame
+		case err == nil:
+			return redialHigher
+		case errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE):
+			// A process that is just dying: its listener closes last.
+			if time.Now().After(deadline) {
+				return redialNone
+			}
+			pause(ctx.Done(), redialPause)
+		default:
+			return redialHung
+		}
+	}
+}
+
+// classify says what a failed dial means. What this node itself lacks is
+// evidence of nothing.
+func classify(ctx context.Context, err error) redial {
+	var timeout net.Error
+	switch {
+	case ctx.Err() != nil:
+		return redialNone
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return redialRefused
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTDOWN),
+		errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return redialUnanswered
+	}
+	return redialNone
+}
+
+// dial opens a link and completes the handshake.
+func (l *links) dial(ctx context.Context, p Peer) (net.Conn, hello, error) {
+	conn, err := l.g.c.Links.Dial(ctx, p.RaftAddr)
+	if err != nil {
+		return nil, hello{}, err
+	}
+	h, err := l.greet(conn, p.UUID)
+	if err != nil {
+		_ = conn.Close()
+		return nil, hello{}, err
+	}
+	return conn, h, nil
+}
+
+// greet says who this node is and whom it looks for, and reads who answers.
+func (l *links) greet(conn net.Conn, want string) (hello, error) {
+	me := hello{UUID: l.g.self.UUID, Incarnation: l.g.self.Incarnation, Want: want, RaftAddr: l.g.self.RaftAddr}
+	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
+	if err := writeHello(conn, me); err != nil {
+		return hello{}, err
+	}
+	h, err := readHello(conn)
+	_ = conn.SetDeadline(time.Time{})
+	return h, err
+}
+
+// answer is greet for the side that was dialled. A caller that looks for
+// somebody else learns who is here, and is refused.
+func (l *links) answer(conn net.Conn) (hello, error) {
+	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
+	h, err := readHello(conn)
+	if err != nil {
+		return hello{}, err
+	}
+	if err := writeHello(conn, hello{UUID: l.g.self.UUID, Incarnation: l.g.self.Incarnation}); err != nil {
+		return hello{}, err
+	}
+	if h.Want != l.g.self.UUID {
+		return hello{}, fmt.Errorf("gossip: a link for %.40q", h.Want)
+	}
+	return h, conn.SetDeadline(time.Time{})
+}
+
+func writeHello(w io.Writer, h hello) error {
+	b, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...))
+	return err
+}
+
+func readHello(r io.Reader) (hello, error) {
+	var size [2]byte
+	if _, err := io.ReadFull(r, size[:]); err != nil {
+		return hello{}, err
+	}
+	n := binary.BigEndian.Uint16(size[:])
+	if n > maxHello {
+		return hello{}, fmt.Errorf("gossip: a handshake of %d bytes, at most %d", n, maxHello)
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return hello{}, err
+	}
+	var h hello
+	err := json.Unmarshal(b, &h)
+	return h, err
+}
+
+// add notes an open link, so that it can be closed; it closes the link and
+// returns false when this node leaves.
+func (l *links) add(conn net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.leaving {
+		_ = conn.Close()
+		return false
+	}
+	l.open[conn] = struct{}{}
+	return true
+}
+
+func (l *links) remove(conn net.Conn) {
+	l.mu.Lock()
+	delete(l.open, conn)
+	l.mu.Unlock()
+	_ = conn.Close()
+}
+
+// goodbye tells the other ends that this node leaves, and opens no more links.
+func (l *links) goodbye() {
+	l.mu.Lock()
+	l.leaving = true
+	conns := slices.Collect(maps.Keys(l.open))
+	l.mu.Unlock()
+	for _, c := range conns {
+		_ = c.SetWriteDeadline(time.Now().Add(redialWithin))
+		_, _ = c.Write([]byte{goodbyeByte}) // an end that is gone needs no goodbye
+	}
+}
+
+func (l *links) closeAll() {
+	l.mu.Lock()
+	l.leaving = true
+	conns := slices.Collect(maps.Keys(l.open))
+	l.mu.Unlock()
+	for _, c := range conns {
+		l.remove(c)
+	}
+}
