@@ -53,6 +53,8 @@ type hello struct {
 	// Want is the UUID that the dialler believes to be at this address.
 	Want     string `json:"want,omitempty"`
 	RaftAddr string `json:"raft_addr,omitempty"`
+	// Probe asks who is there and nothing more: no link comes of it.
+	Probe bool `json:"probe,omitempty"`
 }
 
 // links keeps this node's crash links.
@@ -239,7 +241,7 @@ func (l *links) investigate(ctx context.Context, p Peer) redial {
 		if err != nil {
 			return classify(ctx, err)
 		}
-		h, err := l.greet(conn, p.UUID)
+		h, err := l.greet(conn, p.UUID, true)
 		_ = conn.Close()
 		switch {
 		case err == nil && h.UUID == p.UUID && h.Incarnation == p.Incarnation:
@@ -280,7 +282,7 @@ func (l *links) dial(ctx context.Context, p Peer) (net.Conn, hello, error) {
 	if err != nil {
 		return nil, hello{}, err
 	}
-	h, err := l.greet(conn, p.UUID)
+	h, err := l.greet(conn, p.UUID, false)
 	if err != nil {
 		_ = conn.Close()
 		return nil, hello{}, err
@@ -289,8 +291,8 @@ func (l *links) dial(ctx context.Context, p Peer) (net.Conn, hello, error) {
 }
 
 // greet says who this node is and whom it looks for, and reads who answers.
-func (l *links) greet(conn net.Conn, want string) (hello, error) {
-	me := hello{UUID: l.g.self.UUID, Incarnation: l.g.self.Incarnation, Want: want, RaftAddr: l.g.self.RaftAddr}
+func (l *links) greet(conn net.Conn, want string, probe bool) (hello, error) {
+	me := hello{UUID: l.g.self.UUID, Incarnation: l.g.self.Incarnation, Want: want, RaftAddr: l.g.self.RaftAddr, Probe: probe}
 	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
 	if err := writeHello(conn, me); err != nil {
 		return hello{}, err
@@ -311,8 +313,8 @@ func (l *links) answer(conn net.Conn) (hello, error) {
 	if err := writeHello(conn, hello{UUID: l.g.self.UUID, Incarnation: l.g.self.Incarnation}); err != nil {
 		return hello{}, err
 	}
-	if h.Want != l.g.self.UUID {
-		return hello{}, fmt.Errorf("gossip: a link for %.40q", h.Want)
+	if h.Probe || h.Want != l.g.self.UUID {
+		return hello{}, fmt.Errorf("gossip: not a link but a question for %.40q", h.Want)
 	}
 	return h, conn.SetDeadline(time.Time{})
 }

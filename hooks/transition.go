@@ -1,0 +1,101 @@
+package hooks
+
+import (
+	"context"
+
+	"github.com/skshohagmiah/clusterkit/topology"
+)
+
+// Transition is one change of this node's duty for one partition.
+type Transition struct {
+	// PartitionID is "partition-<Partition>".
+	PartitionID string
+	Partition   int
+	// Epoch is the partition's: the fencing token of its primary.
+	Epoch uint64
+	// Session tells one copy from the next; key idempotence on (Partition,
+	// Epoch, Session).
+	Session uint64
+	// Version is the topology version that asks for this. A node that copies
+	// passes it to its source, which must have applied it (WaitVersion) before
+	// it reads: from then on the source sends new writes to this node as well.
+	Version uint64
+	// Before is the role that was delivered last, After is the one to take.
+	Before, After topology.Role
+	// Sources are the active in-sync replicas other than this node, the
+	// primary first: where to copy from.
+	Sources []topology.Node
+	// Reason is what a move is for: "heal" or "balance"; "" without a move.
+	Reason string
+	// Resumed means that this may have been delivered before: the node or the
+	// hook is new to a duty that is not.
+	Resumed bool
+	// Attempt counts the calls for this duty, from 1.
+	Attempt int
+}
+
+// TransitionFunc takes a role over, or lets it go.
+//
+// When: after the change was committed and applied on this node. Where: on a
+// goroutine of its own, one call at a time per partition. May it block: yes,
+// for as long as copying takes; ctx ends when the duty is superseded or the
+// node stops, and the call should return soon then. What may be skipped: any
+// duty but the newest. An error, or a panic, is followed by another call.
+//
+// Returning nil for After learner says that this node holds the partition's
+// data; for After revoked, that it accepts no more writes and has drained.
+type TransitionFunc func(ctx context.Context, t Transition) error
+
+// ChangeFunc is told that copyTo must obtain the data of a partition, and
+// that copyFrom, a live in-sync replica, has it; copyFrom is nil when nobody
+// alive has. It is called on every node; on copyTo its return says that the
+// data is there. The same rules as for TransitionFunc hold, but that it cannot
+// fail, and on other nodes than copyTo is called once.
+type ChangeFunc func(partitionID string, copyFrom, copyTo *topology.Node)
+
+// transition describes the step from one duty to another.
+func transition(t *topology.Topology, self string, p *topology.Partition, before, after topology.Duty) Transition {
+	tr := Transition{
+		PartitionID: p.ID, Partition: p.Index, Epoch: p.Epoch, Session: after.Session, Version: t.Version,
+		Before: before.Role, After: after.Role,
+	}
+	if p.Move != nil {
+		tr.Reason = string(p.Move.Reason)
+	}
+	for _, n := range t.Sources(p, self) {
+		tr.Sources = append(tr.Sources, *n)
+	}
+	if tr.Before == "" {
+		tr.Before = topology.RoleNone
+	}
+	return tr
+}
+
+// ackStep returns what a duty's success is acknowledged as; "" when nobody
+// waits for it.
+func ackStep(d topology.Duty) topology.AckStep {
+	switch d.Role {
+	case topology.RoleLearner:
+		return topology.AckCopied
+	case topology.RoleRevoked:
+		return topology.AckRevoked
+	}
+	return ""
+}
+
+// copyOf names a copy that a node must make.
+type copyOf struct {
+	node    string
+	session uint64
+}
+
+// copies returns the copies that a partition asks of nodes other than self.
+func copies(p *topology.Partition, self string) []copyOf {
+	var out []copyOf
+	for _, r := range p.Replicas {
+		if r.State == topology.ReplicaLearner && r.Node != self {
+			out = append(out, copyOf{r.Node, r.Session})
+		}
+	}
+	return out
+}
