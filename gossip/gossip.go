@@ -154,7 +154,6 @@ func (g *Gossip) config() (*memberlist.Config, error) {
 	mc.BindAddr, mc.BindPort = ip, port
 	mc.AdvertiseAddr, mc.AdvertisePort = ip, port
 	mc.Label = g.c.ClusterID
-	mc.RequireNodeNames = true
 	mc.Transport = g.transport
 	mc.Delegate, mc.Events, mc.Alive = g.delegate, g.delegate, g.delegate
 	mc.Logger = newLogger(g.c.Logger)

@@ -1,0 +1,264 @@
+package procs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Config says what to run.
+type Config struct {
+	// Binary is the node program; it takes its options from the environment
+	// (NODE_ID, HTTP_ADDR, …).
+	Binary string
+	// Dir holds a directory per node: its data and its log.
+	Dir string
+	// Nodes is how many nodes Form starts.
+	Nodes int
+	// Partitions and Replicas are the cluster's configuration.
+	Partitions, Replicas int
+	// Env is added to every node's environment.
+	Env map[string]string
+}
+
+// Node is one process and where it listens. A node that was killed keeps its
+// addresses and its directory.
+type Node struct {
+	ID                     string
+	HTTP, Raft, Gossip, KV string // host:port
+	Dir                    string
+	env                    []string
+	binary                 string
+
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	done chan struct{} // closed when cmd has ended
+}
+
+// Cluster is a set of nodes. Its methods are for one goroutine, but for Close.
+type Cluster struct {
+	Config
+	Nodes []*Node
+}
+
+// New prepares a cluster without starting anything.
+func New(c Config) (*Cluster, error) {
+	cl := &Cluster{Config: c}
+	for range c.Nodes {
+		if _, err := cl.Add(); err != nil {
+			return nil, err
+		}
+	}
+	return cl, nil
+}
+
+// Add prepares one node more: the first founds the cluster, the others join it.
+func (c *Cluster) Add() (*Node, error) {
+	i := len(c.Nodes) + 1
+	ports, err := freePorts(4)
+	if err != nil {
+		return nil, err
+	}
+	addr := func(k int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[k])) }
+	n := &Node{
+		ID: "node-" + strconv.Itoa(i), binary: c.Binary, Dir: filepath.Join(c.Dir, "node-"+strconv.Itoa(i)),
+		HTTP: addr(0), Raft: addr(1), Gossip: addr(2), KV: addr(3),
+	}
+	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	env := map[string]string{
+		"NODE_ID": n.ID, "NODE_NAME": "Server-" + strconv.Itoa(i), "HTTP_ADDR": n.HTTP, "RAFT_ADDR": n.Raft,
+		"GOSSIP_ADDR": n.Gossip, "KV_ADDR": n.KV, "DATA_DIR": filepath.Join(n.Dir, "data"),
+		"PARTITION_COUNT": strconv.Itoa(c.Partitions), "REPLICATION_FACTOR": strconv.Itoa(c.Replicas),
+	}
+	if i == 1 {
+		env["BOOTSTRAP"] = "true"
+	} else {
+		env["JOIN_ADDR"] = c.Nodes[0].HTTP
+	}
+	maps.Copy(env, c.Env)
+	n.env = os.Environ()
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		n.env = append(n.env, k+"="+env[k])
+	}
+	c.Nodes = append(c.Nodes, n)
+	return n, nil
+}
+
+// Close kills every node that still runs and waits for its end.
+func (c *Cluster) Close() {
+	for _, n := range c.Nodes {
+		_ = n.Kill() // not running
+	}
+}
+
+// Start starts the node's process. Its output goes to node.log in its directory.
+func (n *Node) Start() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd != nil {
+		return fmt.Errorf("procs: %s already runs", n.ID)
+	}
+	log, err := os.OpenFile(filepath.Join(n.Dir, "node.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }() // the child has its own descriptor
+	cmd := exec.Command(n.binary)
+	cmd.Env, cmd.Stdout, cmd.Stderr = n.env, log, log
+	// A node must not outlive the driver, nor get its Ctrl-C.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	n.cmd, n.done = cmd, done
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_ = cmd.Wait() // a killed process ends with an error
+		close(done)
+	})
+	return nil
+}
+
+// errNotRunning is returned by signals to a node without a process.
+var errNotRunning = errors.New("procs: the node does not run")
+
+// signal sends a signal to the node's process.
+func (n *Node) signal(s syscall.Signal) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd == nil {
+		return errNotRunning
+	}
+	return n.cmd.Process.Signal(s)
+}
+
+// Kill is kill -9. It returns when the process is gone.
+func (n *Node) Kill() error { return n.end(syscall.SIGKILL, 10*time.Second) }
+
+// Stop is SIGTERM: the node says goodbye. It returns when the process is gone.
+func (n *Node) Stop() error { return n.end(syscall.SIGTERM, 30*time.Second) }
+
+func (n *Node) end(s syscall.Signal, wait time.Duration) error {
+	if err := n.signal(s); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	done := n.done
+	n.mu.Unlock()
+	select {
+	case <-done:
+	case <-time.After(wait):
+		return fmt.Errorf("procs: %s did not end within %v of %v", n.ID, wait, s)
+	}
+	n.mu.Lock()
+	n.cmd = nil
+	n.mu.Unlock()
+	return nil
+}
+
+// Pause is SIGSTOP: the process hangs, its sockets stay open.
+func (n *Node) Pause() error { return n.signal(syscall.SIGSTOP) }
+
+// Resume is SIGCONT.
+func (n *Node) Resume() error { return n.signal(syscall.SIGCONT) }
+
+// Running reports whether the node's process runs.
+func (n *Node) Running() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd == nil {
+		return false
+	}
+	select {
+	case <-n.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// PID returns the process id, or 0.
+func (n *Node) PID() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd == nil {
+		return 0
+	}
+	return n.cmd.Process.Pid
+}
+
+// Alive returns the nodes whose processes run.
+func (c *Cluster) Alive() []*Node {
+	var out []*Node
+	for _, n := range c.Nodes {
+		if n.Running() {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// Form starts every node, the first one first, and waits until all agree on a
+// map in which every partition is healthy.
+func (c *Cluster) Form(ctx context.Context) error {
+	for i, n := range c.Nodes {
+		if err := n.Start(); err != nil {
+			return err
+		}
+		if i == 0 {
+			if err := c.Await(ctx, "the first node to serve", func(v Views) bool { return v.Agree() }); err != nil {
+				return err
+			}
+		}
+	}
+	return c.Settled(ctx)
+}
+
+// portBase is below the range from which the kernel takes ports for outgoing
+// connections: a node that restarts must find its ports free.
+const portBase, portEnd = 20000, 32000
+
+var nextPort = struct {
+	sync.Mutex
+	port int
+}{port: portBase + os.Getpid()*37%(portEnd-portBase-2000)}
+
+// freePorts returns ports on which nobody listens, TCP and UDP.
+func freePorts(n int) ([]int, error) {
+	nextPort.Lock()
+	defer nextPort.Unlock()
+	var out []int
+	for range portEnd - portBase {
+		if nextPort.port++; nextPort.port >= portEnd {
+			nextPort.port = portBase
+		}
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(nextPort.port))
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		u, err := net.ListenPacket("udp", addr)
+		_ = l.Close()
+		if err != nil {
+			continue
+		}
+		_ = u.Close()
+		if out = append(out, nextPort.port); len(out) == n {
+			return out, nil
+		}
+	}
+	return nil, errors.New("procs: no free ports on 127.0.0.1")
+}

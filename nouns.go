@@ -1,0 +1,62 @@
+package clusterkit
+
+import (
+	"errors"
+
+	"github.com/skshohagmiah/clusterkit/hooks"
+	"github.com/skshohagmiah/clusterkit/topology"
+)
+
+// The nouns, under the names that programs use. See package topology for
+// their fields and rules.
+type (
+	// Topology is the whole committed state: nodes, partitions and
+	// configuration at one version. An immutable value.
+	Topology = topology.Topology
+	// Node is one process that embeds ClusterKit.
+	Node = topology.Node
+	// Partition is one slice of the key space.
+	Partition = topology.Partition
+	// Replica is a node's part in a partition.
+	Replica = topology.Replica
+	// ReplicaState is a node's standing in a partition: learner, in_sync or leaving.
+	ReplicaState = topology.ReplicaState
+	// Move is a planned relocation of one replica, or of the primary role.
+	Move = topology.Move
+	// Role is what a node is to a partition.
+	Role = topology.Role
+	// Config is fixed when a cluster is founded.
+	Config = topology.Config
+	// Transition tells a hook what has become of this node's role in a partition.
+	Transition = hooks.Transition
+)
+
+// The roles of a node in a partition.
+const (
+	RoleNone    = topology.RoleNone
+	RoleLearner = topology.RoleLearner
+	RoleReplica = topology.RoleReplica
+	RolePrimary = topology.RolePrimary
+	RoleRevoked = topology.RoleRevoked
+	RoleLeaving = topology.RoleLeaving
+)
+
+// The states of a replica.
+const (
+	ReplicaLearner = topology.ReplicaLearner
+	ReplicaInSync  = topology.ReplicaInSync
+	ReplicaLeaving = topology.ReplicaLeaving
+)
+
+// Errors that a caller can act on; test them with errors.Is.
+var (
+	// ErrNotReady: the node has not learned a topology yet. It is joining or
+	// starting; try again, or wait with WaitVersion.
+	ErrNotReady = errors.New("clusterkit: this node has not learned the topology yet")
+	// ErrStarted: Start was called before.
+	ErrStarted = errors.New("clusterkit: already started")
+	// ErrStopped: Stop was called, or the node ended on an error (see Err).
+	ErrStopped = errors.New("clusterkit: stopped")
+	// ErrRefused: the cluster refuses this node; the text says why and what to do.
+	ErrRefused = errors.New("clusterkit: the cluster refuses this node")
+)

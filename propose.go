@@ -1,0 +1,194 @@
+package clusterkit
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/skshohagmiah/clusterkit/hooks"
+	"github.com/skshohagmiah/clusterkit/peer"
+	"github.com/skshohagmiah/clusterkit/raftstore"
+	"github.com/skshohagmiah/clusterkit/rebalance"
+	"github.com/skshohagmiah/clusterkit/topology"
+)
+
+const (
+	// proposeTry bounds one attempt to have an entry committed; a leader that
+	// does not answer within it may have been replaced.
+	proposeTry = 2 * time.Second
+	// proposePause is the pause between attempts: a new leader is elected
+	// within tens of milliseconds.
+	proposePause = 20 * time.Millisecond
+)
+
+// propose has one command committed by whoever leads, and tries until it is
+// applied there, refused, or ctx ends. All attempts carry one entry ID.
+func (r *running) propose(ctx context.Context, cmd topology.Command) error {
+	e := topology.Entry{ID: rand.Text(), Commands: []topology.Command{cmd}}
+	hint := ""
+	for {
+		err := r.proposeOnce(ctx, e, hint)
+		if err == nil || errors.Is(err, peer.ErrRefused) {
+			return err
+		}
+		var notLeader *peer.NotLeaderError
+		if errors.As(err, &notLeader) && notLeader.Leader != "" && notLeader.Leader != hint {
+			hint = notLeader.Leader
+			continue
+		}
+		hint = ""
+		if !sleep(ctx, proposePause) {
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+	}
+}
+
+// proposeOnce asks the node at hint, or whoever may lead, once.
+func (r *running) proposeOnce(ctx context.Context, e topology.Entry, hint string) error {
+	ctx, cancel := context.WithTimeout(ctx, proposeTry)
+	defer cancel()
+	if hint == "" {
+		if _, leading := r.store.Leading(); leading {
+			_, err := r.Propose(ctx, e)
+			return err
+		}
+		if _, hint = r.store.Leader(); hint == "" {
+			hint = r.anyMember()
+		}
+	}
+	if hint == "" || hint == r.record.RaftAddr {
+		return &peer.NotLeaderError{}
+	}
+	_, err := r.client.Propose(ctx, hint, e)
+	return err
+}
+
+// anyMember returns the cluster port of some live member: a node that is not
+// part of Raft yet asks it for the leader. Successive calls take turns.
+func (r *running) anyMember() string {
+	var addrs []string
+	for _, m := range r.gossip.Members() {
+		if m.State == topology.MemberAlive && m.UUID != r.record.UUID {
+			addrs = append(addrs, m.RaftAddr)
+		}
+	}
+	if len(addrs) == 0 {
+		return ""
+	}
+	return addrs[int(r.turn.Add(1))%len(addrs)]
+}
+
+var (
+	_ peer.Handler = (*running)(nil)
+	_ hooks.Acker  = (*running)(nil)
+)
+
+// Propose commits another node's entry, or this node's own, on the leader.
+// Nodes may speak for themselves only: register, acknowledge, say farewell.
+func (r *running) Propose(ctx context.Context, e topology.Entry) (peer.Outcome, error) {
+	if _, leading := r.store.Leading(); !leading {
+		_, addr := r.store.Leader()
+		return peer.Outcome{}, &peer.NotLeaderError{Leader: addr}
+	}
+	for _, cmd := range e.Commands {
+		if err := r.permit(cmd); err != nil {
+			return peer.Outcome{}, err
+		}
+	}
+	res, err := r.store.Commit(ctx, e)
+	switch {
+	case errors.Is(err, raftstore.ErrNotLeader):
+		_, addr := r.store.Leader()
+		return peer.Outcome{}, &peer.NotLeaderError{Leader: addr}
+	case errors.Is(err, raftstore.ErrUnknown):
+		return peer.Outcome{}, fmt.Errorf("%w: %w", peer.ErrUnknown, err)
+	case err != nil:
+		return peer.Outcome{}, err
+	}
+	out := peer.Outcome{Index: res.Index, Reasons: make([]string, len(res.Outcomes))}
+	for i, o := range res.Outcomes {
+		out.Changed = out.Changed || o.Changed
+		out.Reasons[i] = o.Reason
+	}
+	return out, nil
+}
+
+// permit says whether a node may ask for the command.
+func (r *running) permit(cmd topology.Command) error {
+	switch cmd := cmd.(type) {
+	case topology.Ack:
+		return nil
+	case topology.FailNode:
+		if cmd.Reason == topology.DownStopped {
+			return nil
+		}
+	case topology.RegisterNode:
+		err := rebalance.Admit(r.store.Topology(), r.gossip.Members(), cmd.Node)
+		if err == nil || errors.Is(err, rebalance.ErrNotSeen) {
+			return err
+		}
+		return fmt.Errorf("%w: %w", peer.ErrRefused, err)
+	}
+	return fmt.Errorf("%w: only the leader plans %T", peer.ErrRefused, cmd)
+}
+
+// Crash takes note of another node's evidence.
+func (r *running) Crash(_ context.Context, c peer.Crash) error {
+	r.gossip.Report(gossipReport(c))
+	return nil
+}
+
+// WaitVersion returns once this node has applied the version.
+func (r *running) WaitVersion(ctx context.Context, version uint64) error {
+	return r.kit.WaitVersion(ctx, version)
+}
+
+// Ack has an acknowledgement of this node's hooks committed.
+func (r *running) Ack(ctx context.Context, a topology.Ack) error { return r.propose(ctx, a) }
+
+// Identity says who this node is.
+func (r *running) Identity() peer.Identity {
+	_, leader := r.store.Leader()
+	return peer.Identity{
+		NodeID: r.record.ID, UUID: r.record.UUID, Incarnation: r.record.Incarnation,
+		Leader: leader, Version: r.kit.Topology().Version,
+	}
+}
+
+// neighbours is what the control loop needs of the cluster port.
+type neighbours struct{ client *peer.Client }
+
+var _ rebalance.Peers = neighbours{}
+
+func (n neighbours) Answers(ctx context.Context, node *topology.Node) bool {
+	id, err := n.client.Identity(ctx, node.RaftAddr)
+	return err == nil && id.UUID == node.UUID && id.Incarnation == node.Incarnation
+}
+
+func (n neighbours) WaitVersion(ctx context.Context, node *topology.Node, version uint64) error {
+	return n.client.WaitVersion(ctx, node.RaftAddr, version)
+}
+
+// committer is what the control loop needs of the log.
+type committer struct{ *raftstore.Store }
+
+var _ rebalance.Store = committer{}
+
+func (c committer) Commit(ctx context.Context, e topology.Entry) error {
+	_, err := c.Store.Commit(ctx, e)
+	return err
+}
+
+// sleep pauses and reports whether ctx still runs.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

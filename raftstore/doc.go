@@ -1,0 +1,26 @@
+// Package raftstore keeps the committed topology: hashicorp/raft over bbolt in
+// the DataDir, the state machine that applies entries, snapshots, the node's
+// identity, the founding of a cluster and the choice of voters.
+//
+// The life of a Store:
+//
+//	LoadIdentity ─▶ Open ─▶ Run ─────────────────▶ Close
+//	                         │  storage failure       ▲
+//	                         └──▶ failed: Done, Err ──┘
+//
+// The life of a leader, as Leading tells it:
+//
+//	not leading ──election won, Barrier applied──▶ leading ──┐
+//	     ▲                                                   │ term lost, disk
+//	     └───────────────────────────────────────────────────┘ hung, or failed
+//
+// Storage is not trusted. Each log entry carries a checksum; the log names the
+// identity it belongs to, so that an emptied or exchanged one is refused; a
+// storage error stops this node and never panics the process that embeds it; a
+// leader whose log write hangs falls silent, so that the others elect another.
+// Every Raft stream begins by naming the server it is meant for: a node with a
+// wiped disk at an old address cannot answer, or vote, for its former self.
+//
+// The package never runs user code, decides nothing about partitions, and
+// never lets a node that has state found a cluster.
+package raftstore

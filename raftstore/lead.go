@@ -1,0 +1,263 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// watchEvery is the pace at which Run looks after the disk.
+	watchEvery = time.Second
+	// hangFatal is how long a log write may hang before this node is given up.
+	hangFatal = 30 * time.Second
+	// barrierRetry is the pause before another Barrier of a leader whose last failed.
+	barrierRetry = 100 * time.Millisecond
+	// transferTries bounds TransferLeadership.
+	transferTries = 3
+)
+
+// run is the state of Run's loop.
+type run struct {
+	s       *Store
+	term    uint64       // term for which the Barrier under way was started
+	lead    <-chan error // Barrier of a new leader under way, or nil
+	retry   <-chan time.Time
+	spread  <-chan error // Barrier that tells followers the commit index, or nil
+	another bool         // one more is wanted after it
+}
+
+// Run follows leadership, tells followers of new commits at once, binds the
+// DataDir to the cluster once it is known, and watches over the disk. It
+// blocks until the context ends or Close is called (nil), or until the storage
+// fails (the error of Err).
+func (s *Store) Run(ctx context.Context) error {
+	published, cancel := s.Subscribe()
+	defer cancel()
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	r := &run{s: s}
+	if !s.Topology().Founded() {
+		// Restored from a snapshot it may be already.
+		published = s.unlessBound(published)
+	}
+	if s.alone() {
+		// Nobody else can be asked: there is no reason to wait for an election timeout.
+		if err := s.Campaign(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("the only voter could not elect itself at once", "error", err)
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.ending:
+			return nil
+		case <-s.g.failed:
+			return s.g.err
+		case leading := <-s.raft.LeaderCh():
+			r.changed(leading)
+		case err := <-r.lead:
+			r.led(err)
+		case <-r.retry:
+			r.retry = nil
+			r.changed(true)
+		case <-s.observed:
+			s.leadership.wake()
+		case <-s.nudge:
+			r.tellFollowers()
+		case <-r.spread:
+			r.spread = nil
+			if r.another {
+				r.another = false
+				r.tellFollowers()
+			}
+		case <-published:
+			published = s.unlessBound(published)
+		case <-tick.C:
+			s.checkDisk()
+		}
+	}
+}
+
+// changed starts over after a change of leadership: raft reports the newest
+// state only, so true may also follow true.
+func (r *run) changed(leading bool) {
+	s := r.s
+	s.leadTerm.Store(0)
+	r.lead, r.retry = nil, nil
+	if !leading {
+		s.log.Info("leadership lost")
+		s.leadership.wake()
+		return
+	}
+	s.trans.peers.reset()
+	r.term = s.raft.CurrentTerm()
+	r.lead = s.await(func() error { return s.settle(s.raft.Barrier(0)) })
+}
+
+// led ends the Barrier of a new leader: everything committed before is applied.
+func (r *run) led(err error) {
+	s := r.s
+	r.lead = nil
+	term := s.raft.CurrentTerm()
+	switch {
+	case s.raft.State() != raft.Leader:
+		return
+	case err != nil || term != r.term:
+		r.retry = time.After(barrierRetry)
+		return
+	}
+	s.leadTerm.Store(term)
+	s.log.Info("leadership gained", "term", term)
+	s.leadership.wake()
+}
+
+// tellFollowers appends a Barrier. Followers learn that an entry is committed
+// with the next append only, and with nothing to append raft sends one after
+// CommitTimeout (50 to 100 ms): too long for a failover, and a shorter
+// timeout would cost every idle node CPU. One Barrier is under way at most.
+func (r *run) tellFollowers() {
+	s := r.s
+	if r.spread != nil {
+		r.another = true
+		return
+	}
+	if _, ok := s.Leading(); !ok || len(s.servers()) < 2 {
+		return
+	}
+	r.spread = s.await(func() error { return s.settle(s.raft.Barrier(enqueueWait)) })
+}
+
+// unlessBound binds the DataDir to the founded cluster, and returns nil once
+// there is nothing more to do. A log of another cluster than the identity's
+// stops this node.
+func (s *Store) unlessBound(published <-chan struct{}) <-chan struct{} {
+	t := s.Topology()
+	if !t.Founded() {
+		return published
+	}
+	if err := s.c.Identity.SetClusterID(t.ClusterID); err != nil {
+		s.g.fail(err)
+	}
+	return nil
+}
+
+// checkDisk reports a hanging disk, and gives this node up in the end.
+func (s *Store) checkDisk() {
+	switch d := s.g.hung(); {
+	case d > hangFatal:
+		s.g.fail(fmt.Errorf("raftstore: a write to %s has not returned for %v: the disk hangs: end the process and check the disk", s.disk.path, d.Round(time.Second)))
+	case d > hangLimit:
+		s.log.Warn("the disk hangs, this node is silent so that another can lead", "file", s.disk.path, "since", d)
+		s.leadership.wake()
+	}
+}
+
+// Leading returns the term this node leads in, and true, when it is the
+// leader, has applied everything committed before its term, and its disk
+// answers. Raft's own leadership is not a lease: another leader may already
+// be elected. A few atomic loads.
+func (s *Store) Leading() (term uint64, ok bool) {
+	term = s.leadTerm.Load()
+	if term == 0 || s.raft.State() != raft.Leader || s.raft.CurrentTerm() != term || s.g.silent() != nil {
+		return 0, false
+	}
+	return term, true
+}
+
+// IsLeader reports whether this node leads; see Leading.
+func (s *Store) IsLeader() bool {
+	_, ok := s.Leading()
+	return ok
+}
+
+// LeadershipChanges returns a cap-1 channel that is woken when this node gains
+// or loses the leadership or learns of another leader, and the function that
+// ends the subscription.
+func (s *Store) LeadershipChanges() (<-chan struct{}, func()) { return s.leadership.subscribe() }
+
+// Leader returns the UUID and Raft address of the leader this node knows, or
+// two empty strings.
+func (s *Store) Leader() (uuid, addr string) {
+	a, id := s.raft.LeaderWithID()
+	if id == s.id && s.g.silent() != nil {
+		return "", ""
+	}
+	return string(id), string(a)
+}
+
+// Term returns the current Raft term.
+func (s *Store) Term() uint64 { return s.raft.CurrentTerm() }
+
+// Campaign makes this node, a voter, call an election now, as if the leader had
+// asked it to take over. It is for a voter that knows the leader to be dead:
+// safety does not depend on who campaigns, but a live leader would be
+// deposed. It returns when the election has begun; a leader does nothing.
+func (s *Store) Campaign(ctx context.Context) error {
+	if s.raft.State() == raft.Leader {
+		return nil
+	}
+	if !s.IsVoter() {
+		return errors.New("raftstore: campaign: this node is not a voter")
+	}
+	addr := raft.ServerAddress(s.c.Address)
+	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
+		ProtocolVersion: raft.ProtocolVersionMax,
+		ID:              []byte(s.id),
+		Addr:            s.trans.EncodePeer(s.id, addr),
+	}}
+	asked := s.await(func() error { return s.trans.TimeoutNow(s.id, addr, req, &raft.TimeoutNowResponse{}) })
+	if err := s.wait(ctx, asked); err != nil {
+		return fmt.Errorf("raftstore: campaign at own address %s: %w", addr, err)
+	}
+	return nil
+}
+
+// TransferLeadership hands the leadership to the voter that answers and is
+// furthest, and returns when this node no longer leads. Commits fail with
+// ErrNotLeader meanwhile, so it is for a node that stops; call Close next,
+// whatever it returned. A node that does not lead, or is the only voter, has
+// nothing to hand over: nil.
+func (s *Store) TransferLeadership(ctx context.Context) error {
+	var err error
+	for range transferTries {
+		if s.raft.State() != raft.Leader || s.alone() {
+			return nil
+		}
+		to, ok := s.successor()
+		if !ok {
+			return errors.New("raftstore: transfer leadership: no other voter answers")
+		}
+		moved := s.await(func() error { return s.raft.LeadershipTransferToServer(to.ID, to.Address).Error() })
+		if err = s.wait(ctx, moved); err == nil {
+			// Raft says nil for any loss of leadership, which is all that counts here.
+			return nil
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return fmt.Errorf("raftstore: transfer leadership: %w", err)
+}
+
+// successor returns the voter that answered within the last heartbeats and
+// has the longest log; raft's own choice may be a dead one.
+func (s *Store) successor() (raft.Server, bool) {
+	var best raft.Server
+	var match uint64
+	found := false
+	for _, server := range s.servers() {
+		p, ok := s.trans.peers.get(server.ID)
+		if server.ID == s.id || server.Suffrage != raft.Voter || !ok || time.Since(p.contact) > s.c.HeartbeatTimeout {
+			continue
+		}
+		if !found || p.match > match {
+			best, match, found = server, p.match, true
+		}
+	}
+	return best, found
+}

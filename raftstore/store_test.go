@@ -1,0 +1,352 @@
+package raftstore
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skshohagmiah/clusterkit/topology"
+)
+
+func TestOneNodeFoundsAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := &cluster{t: t, net: newMemNet()}
+		m := c.add("node-1", tuning{})
+		defer c.close()
+		if m.store.HasState() {
+			t.Error("a new store has state")
+		}
+		start := time.Now()
+		if err := m.store.Bootstrap(t.Context(), testFound); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d > 100*time.Millisecond {
+			t.Errorf("founding waited %v for an election", d)
+		}
+		if !m.store.Topology().Founded() || m.id.ClusterID() != "c-1" && !waitFor(func() bool { return m.id.ClusterID() == "c-1" }) {
+			t.Error("not founded, or the identity is not bound")
+		}
+		if err := m.store.Bootstrap(t.Context(), testFound); !errors.Is(err, ErrHasState) {
+			t.Errorf("second founding: %v, want ErrHasState", err)
+		}
+		first := m.id.Incarnation()
+		m.end()
+		m.start()
+		start = time.Now()
+		c.until("leads again", func() bool { return m.store.IsLeader() })
+		if d := time.Since(start); d > 200*time.Millisecond {
+			t.Errorf("the only voter waited %v for an election", d)
+		}
+		if !m.store.Topology().Founded() || m.id.Incarnation() != first+1 {
+			t.Errorf("restart: founded %v, incarnation %d after %d", m.store.Topology().Founded(), m.id.Incarnation(), first)
+		}
+	})
+}
+
+func waitFor(ok func() bool) bool {
+	for range 100 {
+		if ok() {
+			return true
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return false
+}
+
+func TestCommitReachesFollowersAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, tuning{})
+		l := c.leader()
+		time.Sleep(time.Second)
+		for i, name := range []string{"a", "b", "c", "d"} {
+			if _, err := c.touch(l, name); err != nil {
+				t.Fatal(err)
+			}
+			if nodeName(l) != name {
+				t.Fatalf("commit %d: not published on the leader", i)
+			}
+			// No time passes in the bubble while the nodes work: without the
+			// Barrier, followers would learn after 50 ms at the earliest.
+			time.Sleep(10 * time.Millisecond)
+			for _, m := range c.members {
+				if nodeName(m) != name {
+					t.Errorf("commit %d: %s has not applied it", i, m.name)
+				}
+			}
+		}
+	})
+}
+
+func TestFollowerRefusesCommit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, tuning{})
+		for _, m := range c.members {
+			if m == c.leader() {
+				continue
+			}
+			if _, err := c.touch(m, "x"); !errors.Is(err, ErrNotLeader) {
+				t.Errorf("%s: %v, want ErrNotLeader", m.name, err)
+			}
+			uuid, addr := m.store.Leader()
+			if uuid != c.leader().id.UUID() || addr != c.leader().addr {
+				t.Errorf("%s names leader %s at %s", m.name, uuid, addr)
+			}
+		}
+	})
+}
+
+func TestCampaignAfterLeaderDies(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, tuning{})
+		old := c.leader()
+		time.Sleep(5 * time.Second)
+		term := old.store.Term()
+		old.end()
+		start := time.Now()
+		var next *member
+		for _, m := range c.members {
+			if m.store != nil {
+				next = m
+				break
+			}
+		}
+		if err := next.store.Campaign(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.until("the campaigner leads", next.store.IsLeader)
+		if d := time.Since(start); d > 100*time.Millisecond {
+			t.Errorf("assisted election took %v", d)
+		}
+		if next.store.Term() <= term {
+			t.Error("the term did not grow")
+		}
+		if _, err := c.touch(next, "after"); err != nil {
+			t.Fatal(err)
+		}
+		old.start()
+		c.until("the old leader follows", func() bool { return nodeName(old) == "after" })
+		if old.store.IsLeader() {
+			t.Error("two leaders")
+		}
+	})
+}
+
+func TestCampaignWorksAcrossRestartedPeers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, tuning{})
+		old := c.leader()
+		var rest []*member
+		for _, m := range c.members {
+			if m != old {
+				rest = append(rest, m)
+			}
+		}
+		// A vote leaves a pooled stream behind, and the restart breaks it.
+		if err := rest[0].store.Campaign(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.until("the campaigner leads", rest[0].store.IsLeader)
+		rest[1].end()
+		rest[1].start()
+		if err := old.store.Campaign(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.until("the old leader leads", old.store.IsLeader)
+		time.Sleep(2 * time.Second)
+		old.end()
+		start := time.Now()
+		if err := rest[0].store.Campaign(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.until("the campaigner leads", rest[0].store.IsLeader)
+		if d := time.Since(start); d > 100*time.Millisecond {
+			t.Errorf("election over broken pooled streams took %v", d)
+		}
+	})
+}
+
+func TestElectionByTimeout(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, tuning{})
+		old := c.leader()
+		old.end()
+		start := time.Now()
+		c.until("another leads", func() bool { return c.leader() != nil })
+		if d := time.Since(start); d < time.Second || d > 8*time.Second {
+			t.Errorf("election took %v", d)
+		}
+	})
+}
+
+func TestTransferLeadership(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, tuning{})
+		old := c.leader()
+		time.Sleep(time.Second)
+		start := time.Now()
+		if err := old.store.TransferLeadership(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		old.end()
+		c.until("another leads", func() bool { return c.leader() != nil })
+		if d := time.Since(start); d > 200*time.Millisecond {
+			t.Errorf("hand-over took %v", d)
+		}
+		if err := c.leader().store.TransferLeadership(t.Context()); err != nil {
+			t.Errorf("hand-over with one voter down: %v", err)
+		}
+	})
+}
+
+func TestFullRestartKeepsEverything(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, tuning{})
+		if _, err := c.touch(c.leader(), "kept"); err != nil {
+			t.Fatal(err)
+		}
+		version := c.leader().store.Topology().Version
+		for _, m := range c.members {
+			m.end()
+		}
+		for _, m := range c.members {
+			m.start()
+			if !m.store.HasState() {
+				t.Errorf("%s: no state after a restart", m.name)
+			}
+			if err := m.store.Bootstrap(t.Context(), testFound); !errors.Is(err, ErrHasState) {
+				t.Errorf("%s: founding after a restart: %v", m.name, err)
+			}
+		}
+		c.until("a leader", func() bool { return c.leader() != nil && c.agree() })
+		if l := c.leader(); nodeName(l) != "kept" || l.store.Topology().Version != version {
+			t.Errorf("got name %q, version %d; want kept, %d", nodeName(l), l.store.Topology().Version, version)
+		}
+		if err := c.leader().store.Topology().Check(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+var smallSnapshots = tuning{trailingLogs: 4, snapshotThreshold: 16, snapshotInterval: 100 * time.Millisecond}
+
+func TestSnapshotReachesNewAndRestartedNodes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, smallSnapshots)
+		l := c.leader()
+		down := c.members[2]
+		if down == l {
+			down = c.members[1]
+		}
+		down.end()
+		for range 60 {
+			if _, err := c.touch(l, time.Now().String()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		c.until("a snapshot", func() bool { return l.store.Consensus().LastSnapshotIndex > 20 })
+		receipt, err := c.touch(l, "last")
+		if err != nil {
+			t.Fatal(err)
+		}
+		down.start()
+		late := c.add("node-4", smallSnapshots)
+		c.register(late)
+		c.until("both caught up", func() bool { return nodeName(down) == "last" && nodeName(late) == "last" && c.agree() })
+		if _, ok := late.store.Topology().Receipt(receipt.ID); !ok {
+			t.Error("the receipt did not survive")
+		}
+		if err := late.store.Topology().Check(); err != nil {
+			t.Error(err)
+		}
+		late.end()
+		late.start()
+		if !late.store.Topology().Founded() {
+			t.Error("a restart from a snapshot knows nothing")
+		}
+		c.until("agreement", c.agree)
+		// The configuration's index comes from the snapshot now.
+		if err := late.store.Campaign(t.Context()); err == nil {
+			t.Error("a server without a vote campaigned")
+		}
+		if err := down.store.Campaign(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.until("the restarted one leads", down.store.IsLeader)
+		five := c.add("node-5", smallSnapshots)
+		c.register(five)
+		c.until("five voters", func() bool { return len(down.store.Voters()) == 5 })
+	})
+}
+
+func TestUnknownOutcomeIsFoundByReceipt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, tuning{})
+		l := c.leader()
+		for _, m := range c.members {
+			if m != l {
+				c.net.setCut(m.addr, true)
+			}
+		}
+		n := *l.store.Topology().Node("node-1")
+		n.Name = "unknown"
+		e := topology.Entry{ID: "entry-1", Commands: []topology.Command{topology.RegisterNode{Node: n}}}
+		_, err := l.store.Commit(t.Context(), e)
+		u, ok := errors.AsType[*UnknownError](err)
+		if !errors.Is(err, ErrUnknown) || !ok || u.ID != "entry-1" {
+			t.Fatalf("commit without a quorum: %v, want ErrUnknown with the ID", err)
+		}
+		if _, ok := l.store.Topology().Receipt("entry-1"); ok {
+			t.Error("a receipt before the commit")
+		}
+		for _, m := range c.members {
+			c.net.setCut(m.addr, false)
+		}
+		// Only the old leader has the entry: it alone can win, and commits it.
+		c.until("the entry is applied everywhere", func() bool {
+			for _, m := range c.members {
+				if _, ok := m.store.Topology().Receipt("entry-1"); !ok {
+					return false
+				}
+			}
+			return true
+		})
+		c.until("a leader", func() bool { return c.leader() != nil })
+		r, err := c.leader().store.Commit(t.Context(), e)
+		if err != nil || r.Outcomes[0].Changed {
+			t.Errorf("the same entry again: %+v, %v", r, err)
+		}
+	})
+}
+
+func TestStoresEndInsideTheirBubble(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		// Closing under load must leave no goroutine: the bubble would panic.
+		c := newCluster(t, 3, tuning{})
+		l := c.leader()
+		done := make(chan struct{})
+		for range 8 {
+			go func() {
+				for {
+					if _, err := c.touch(l, time.Now().String()); err != nil {
+						done <- struct{}{}
+						return
+					}
+				}
+			}()
+		}
+		time.Sleep(50 * time.Millisecond)
+		store := l.store
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+		for range 8 {
+			<-done
+		}
+		if err := store.Close(); err != nil {
+			t.Errorf("second close: %v", err)
+		}
+		synctest.Wait()
+	})
+}

@@ -1,0 +1,248 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// readLimit bounds the gap between two reads inside one request: raft sets no
+// read deadline, and a half-sent snapshot would hold its main loop for ever.
+// Between requests a stream may rest as long as it likes.
+const readLimit = 30 * time.Second
+
+const preambleVersion = 1
+
+var errStreamsClosed = errors.New("raftstore: streams are closed")
+
+// dialError marks an error of Dial: there is no stream to retry on.
+type dialError struct{ err error }
+
+func (e *dialError) Error() string { return e.err.Error() }
+func (e *dialError) Unwrap() error { return e.err }
+
+// streams is the StreamLayer below raft's transport. Each stream begins with
+// a preamble that names the server it is meant for and the cluster: a node
+// that was wiped and came back at its old address, or one of another cluster,
+// hangs up instead of answering in another's name. It knows every open
+// connection, so that Close leaves none behind.
+//
+// Addresses given to Dial have the form "uuid@host:port", see joinTarget.
+type streams struct {
+	inner     raft.StreamLayer
+	advertise string
+	id        *Identity
+
+	mu     sync.Mutex
+	closed bool
+	conns  map[net.Conn]struct{}
+}
+
+var _ raft.StreamLayer = (*streams)(nil)
+
+func newStreams(inner raft.StreamLayer, advertise string, id *Identity) *streams {
+	return &streams{inner: inner, advertise: advertise, id: id, conns: make(map[net.Conn]struct{})}
+}
+
+// joinTarget puts the server into the address, so that raft's transport pools
+// streams by server and Dial knows whom it calls.
+func joinTarget(id raft.ServerID, addr string) raft.ServerAddress {
+	return raft.ServerAddress(string(id) + "@" + addr)
+}
+
+// advertised is the net.Addr of a name that need not resolve here.
+type advertised string
+
+func (advertised) Network() string  { return "tcp" }
+func (a advertised) String() string { return string(a) }
+
+// Addr implements net.Listener.
+func (s *streams) Addr() net.Addr { return advertised(s.advertise) }
+
+// Accept implements net.Listener.
+func (s *streams) Accept() (net.Conn, error) {
+	c, err := s.inner.Accept()
+	if err != nil {
+		return nil, err
+	}
+	in := &inbound{tracked: tracked{Conn: c, s: s}}
+	if !s.track(in) {
+		return nil, errors.Join(errStreamsClosed, c.Close())
+	}
+	return in, nil
+}
+
+// Dial implements raft.StreamLayer.
+func (s *streams) Dial(target raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	uuid, addr, ok := strings.Cut(string(target), "@")
+	if !ok {
+		return nil, &dialError{fmt.Errorf("raftstore: dial %s: no server named", target)}
+	}
+	c, err := s.inner.Dial(raft.ServerAddress(addr), timeout)
+	if err != nil {
+		return nil, &dialError{err}
+	}
+	out := &tracked{Conn: c, s: s}
+	if !s.track(out) {
+		return nil, &dialError{errors.Join(errStreamsClosed, c.Close())}
+	}
+	err = c.SetDeadline(time.Now().Add(timeout))
+	if err == nil {
+		_, err = c.Write(preamble(uuid, s.id.ClusterID()))
+	}
+	if err != nil {
+		return nil, &dialError{errors.Join(err, out.Close())}
+	}
+	return out, nil
+}
+
+func (s *streams) track(c net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	return true
+}
+
+// Close implements net.Listener: it ends every stream, and refuses new ones.
+// It may be called more than once.
+func (s *streams) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	open := s.conns
+	s.conns = nil
+	s.mu.Unlock()
+	err := s.inner.Close()
+	for c := range open {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+// tracked is a connection that streams knows.
+type tracked struct {
+	net.Conn
+	s *streams
+}
+
+func (t *tracked) forget(c net.Conn) {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	delete(t.s.conns, c)
+}
+
+// Close implements net.Conn.
+func (t *tracked) Close() error {
+	t.forget(t)
+	return ignoreClosed(t.Conn.Close())
+}
+
+// inbound is an accepted connection. Raft's protocol is strictly request and
+// response (pipelining is off): after each write the next read may rest, and
+// any other must progress.
+type inbound struct {
+	tracked
+	greeted bool
+	busy    bool
+}
+
+// Close implements net.Conn.
+func (c *inbound) Close() error {
+	c.forget(c)
+	return ignoreClosed(c.Conn.Close())
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Read implements net.Conn.
+func (c *inbound) Read(b []byte) (int, error) {
+	if !c.greeted {
+		if err := c.SetReadDeadline(time.Now().Add(readLimit)); err != nil {
+			return 0, err
+		}
+		if err := readPreamble(c.Conn, c.s.id.UUID(), c.s.id.ClusterID()); err != nil {
+			return 0, err
+		}
+		c.greeted = true
+	}
+	var deadline time.Time
+	if c.busy {
+		deadline = time.Now().Add(readLimit)
+	}
+	if err := c.SetReadDeadline(deadline); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Read(b)
+	c.busy = n > 0
+	return n, err
+}
+
+// Write implements net.Conn.
+func (c *inbound) Write(b []byte) (int, error) {
+	c.busy = false
+	if err := c.SetWriteDeadline(time.Now().Add(readLimit)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+// preamble is version, then UUID of the callee and ClusterID of the caller
+// ("" before it is known), each behind a length byte.
+func preamble(uuid, clusterID string) []byte {
+	b := []byte{preambleVersion, byte(len(uuid))}
+	b = append(b, uuid...)
+	b = append(b, byte(len(clusterID)))
+	return append(b, clusterID...)
+}
+
+func readPreamble(r io.Reader, uuid, clusterID string) error {
+	var version [1]byte
+	if _, err := io.ReadFull(r, version[:]); err != nil {
+		return err
+	}
+	if version[0] != preambleVersion {
+		return fmt.Errorf("raftstore: stream of version %d, this node knows %d", version[0], preambleVersion)
+	}
+	callee, err := readShort(r)
+	if err != nil {
+		return err
+	}
+	if callee != uuid {
+		return fmt.Errorf("raftstore: stream meant for node %s, this is %s", callee, uuid)
+	}
+	cluster, err := readShort(r)
+	if err != nil {
+		return err
+	}
+	if cluster != "" && clusterID != "" && cluster != clusterID {
+		return fmt.Errorf("raftstore: stream from cluster %s, this is %s", cluster, clusterID)
+	}
+	return nil
+}
+
+func readShort(r io.Reader) (string, error) {
+	var n [1]byte
+	if _, err := io.ReadFull(r, n[:]); err != nil {
+		return "", err
+	}
+	b := make([]byte, n[0])
+	_, err := io.ReadFull(r, b)
+	return string(b), err
+}

@@ -1,0 +1,23 @@
+// Package rebalance decides what the cluster does next.
+//
+// [Plan] is the decision: a pure function from what is committed (a topology),
+// what is observed (gossip's members and a few confirmations), and how long it
+// has been so (a [Memory]) to the commands to commit now. It has no clock, so
+// that the same input always gives the same plan.
+//
+// [Loop] is the shell around it on the Raft leader: wake, observe, plan,
+// commit, again. It is level-triggered. An event that got lost costs a second,
+// never correctness, and a new leader starts from the topology alone.
+//
+// The order of work, most urgent first; later kinds wait until earlier ones
+// are done:
+//
+//	failover      end the incarnations that died; never throttled
+//	placement     give partitions that have no replicas their first ones
+//	moves         settle or abort what is under way
+//	healing       restore the replica count, scarcest partition first; throttled
+//	balance       even out replicas; throttled, after joins were collected
+//	roles         even out primaries; no data moves
+//
+// [Admit] is the other decision: whether a node may register.
+package rebalance

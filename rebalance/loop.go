@@ -1,0 +1,308 @@
+package rebalance
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/skshohagmiah/clusterkit/topology"
+)
+
+// Store is what the loop needs of the replicated log.
+type Store interface {
+	// Leading reports whether this node leads and has applied everything that
+	// was committed before its term began.
+	Leading() (term uint64, ok bool)
+	// Topology returns the newest applied topology.
+	Topology() *topology.Topology
+	// Commit returns once the entry is applied here; see the errors of raftstore.
+	Commit(ctx context.Context, e topology.Entry) error
+}
+
+// Members is what the loop needs of gossip.
+type Members interface {
+	Members() []topology.Member
+}
+
+// Peers is what the loop needs of the cluster port.
+type Peers interface {
+	// Answers reports whether the node's recorded incarnation answers.
+	Answers(ctx context.Context, n *topology.Node) bool
+	// WaitVersion returns nil once the node has applied the version.
+	WaitVersion(ctx context.Context, n *topology.Node, version uint64) error
+}
+
+const (
+	// tick is the longest the loop sleeps: every event may be lost.
+	tick = time.Second
+	// commitTimeout bounds one commit; the outcome is looked at again anyway.
+	commitTimeout = 5 * time.Second
+	// answerTimeout is how long a node that gossip gave up has to answer on
+	// the cluster port.
+	answerTimeout = 500 * time.Millisecond
+	// silentFor is how long a confirmed silence counts: long enough for the
+	// commit it leads to, short enough that a node which woke up is asked again.
+	silentFor = 2 * time.Second
+	// retryAfter is the pause after a commit that failed.
+	retryAfter = 50 * time.Millisecond
+)
+
+// Loop runs on every node and acts while the node leads.
+type Loop struct {
+	store   Store
+	members Members
+	peers   Peers
+	self    string
+	limits  Limits
+	wake    <-chan struct{}
+	logger  *slog.Logger
+
+	again  chan struct{} // cap 1: a background look has news
+	mu     sync.Mutex
+	silent map[Incarnation]time.Time // when silence on the cluster port was confirmed
+	asking map[Incarnation]bool
+	// applied is a version that every active node has confirmed; settling is
+	// true while that is being asked.
+	applied  uint64
+	settling bool
+}
+
+// LoopConfig holds what a Loop is made of. All fields but Limits are required.
+type LoopConfig struct {
+	Store   Store
+	Members Members
+	Peers   Peers
+	// Self is this node's UUID.
+	Self   string
+	Limits Limits
+	// Wake signals that anything may have changed: topology, members or leadership.
+	Wake   <-chan struct{}
+	Logger *slog.Logger
+}
+
+// NewLoop returns a loop; Run runs it.
+func NewLoop(c LoopConfig) *Loop {
+	return &Loop{
+		store: c.Store, members: c.Members, peers: c.Peers, self: c.Self,
+		limits: c.Limits.withDefaults(), wake: c.Wake, logger: c.Logger,
+		again: make(chan struct{}, 1),
+	}
+}
+
+// Run observes, plans and commits until ctx ends. It returns nil after
+// everything it started has ended.
+func (l *Loop) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var memory Memory
+	var term uint64
+	start := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.wake:
+		case <-l.again:
+		case <-timer.C:
+		}
+		current, leading := l.store.Leading()
+		if !leading {
+			memory = nil
+			l.forget()
+			timer.Reset(tick)
+			continue
+		}
+		if current != term {
+			term, memory = current, nil
+			l.forget()
+		}
+		timer.Reset(l.round(ctx, &wg, &memory, time.Since(start)))
+	}
+}
+
+// round plans and commits until there is nothing to do, and returns how long
+// to sleep unless something happens.
+func (l *Loop) round(ctx context.Context, wg *sync.WaitGroup, memory *Memory, now time.Duration) time.Duration {
+	began := time.Now()
+	for ctx.Err() == nil {
+		t, members := l.store.Topology(), l.members.Members()
+		elapsed := now + time.Since(began)
+		*memory = Observe(*memory, t, members, elapsed)
+		in := Input{Topology: t, Members: members, Self: l.self, Now: elapsed, Memory: *memory, Limits: l.limits}
+		in.Silent, in.Applied = l.confirmed()
+		out, err := Plan(in)
+		if err != nil {
+			l.logger.Error("cannot plan", "error", err)
+			return tick
+		}
+		l.ask(ctx, wg, out.Doubts)
+		if out.Unsettled {
+			l.settle(ctx, wg, t)
+		}
+		if len(out.Commands) == 0 {
+			if out.Wait > 0 {
+				return min(tick, out.Wait+time.Millisecond)
+			}
+			return tick
+		}
+		if !l.commit(ctx, out.Commands) {
+			return retryAfter
+		}
+		if l.store.Topology().Version == t.Version {
+			// Every command was stale: something else is on its way.
+			return retryAfter
+		}
+	}
+	return tick
+}
+
+// commit commits one plan and reports whether it was applied.
+func (l *Loop) commit(ctx context.Context, cmds []topology.Command) bool {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	for _, c := range cmds {
+		if f, ok := c.(topology.FailNode); ok {
+			l.logger.Warn("node is down", "node", f.Node, "incarnation", f.Incarnation, "reason", string(f.Reason))
+		}
+	}
+	if err := l.store.Commit(ctx, topology.Entry{Commands: cmds}); err != nil {
+		if !errors.Is(err, context.Canceled) {
+			l.logger.Warn("plan was not committed", "commands", len(cmds), "error", err)
+		}
+		return false
+	}
+	return true
+}
+
+// forget drops what was confirmed under an earlier term.
+func (l *Loop) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.silent, l.applied = nil, 0
+}
+
+// confirmed returns what the background looks have found.
+func (l *Loop) confirmed() (map[Incarnation]bool, uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	silent := make(map[Incarnation]bool, len(l.silent))
+	for who, at := range l.silent {
+		if time.Since(at) > silentFor {
+			delete(l.silent, who)
+			continue
+		}
+		silent[who] = true
+	}
+	return silent, l.applied
+}
+
+// ask asks nodes that gossip gave up on the cluster port, each in the
+// background and once at a time. An answer is forgotten after a tick, so that
+// a node that stays doubtful is asked again.
+func (l *Loop) ask(ctx context.Context, wg *sync.WaitGroup, doubts []*topology.Node) {
+	for _, n := range doubts {
+		who := Incarnation{UUID: n.UUID, Number: n.Incarnation}
+		l.mu.Lock()
+		busy := l.asking[who]
+		if l.asking == nil {
+			l.asking = make(map[Incarnation]bool)
+		}
+		l.asking[who] = true
+		l.mu.Unlock()
+		if busy {
+			continue
+		}
+		wg.Go(func() { l.askOne(ctx, n, who) })
+	}
+}
+
+func (l *Loop) askOne(ctx context.Context, n *topology.Node, who Incarnation) {
+	asked, cancel := context.WithTimeout(ctx, answerTimeout)
+	answers := l.peers.Answers(asked, n)
+	cancel()
+	if answers {
+		l.logger.Warn("gossip gave a node up that answers on the cluster port: is UDP blocked?", "node", n.ID, "gossip_addr", n.GossipAddr)
+		pause(ctx, tick)
+	}
+	l.mu.Lock()
+	delete(l.asking, who)
+	if !answers && ctx.Err() == nil {
+		if l.silent == nil {
+			l.silent = make(map[Incarnation]time.Time)
+		}
+		l.silent[who] = time.Now()
+	}
+	l.mu.Unlock()
+	l.news()
+}
+
+// settle asks every active node, in the background, whether it has applied
+// what is applied here.
+func (l *Loop) settle(ctx context.Context, wg *sync.WaitGroup, t *topology.Topology) {
+	l.mu.Lock()
+	busy := l.settling || l.applied >= t.Version
+	l.settling = l.settling || !busy
+	l.mu.Unlock()
+	if busy {
+		return
+	}
+	wg.Go(func() {
+		asked, cancel := context.WithTimeout(ctx, 2*tick)
+		defer cancel()
+		all := l.allApplied(asked, t)
+		if !all {
+			pause(asked, retryAfter)
+		}
+		l.mu.Lock()
+		l.settling = false
+		if all {
+			l.applied = max(l.applied, t.Version)
+		}
+		l.mu.Unlock()
+		l.news()
+	})
+}
+
+// allApplied reports whether every active node has applied the topology.
+func (l *Loop) allApplied(ctx context.Context, t *topology.Topology) bool {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	all := true
+	for _, n := range t.Nodes {
+		if n.State != topology.NodeActive || n.UUID == l.self {
+			continue
+		}
+		wg.Go(func() {
+			if err := l.peers.WaitVersion(ctx, n, t.Version); err != nil {
+				mu.Lock()
+				all = false
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return all
+}
+
+func (l *Loop) news() {
+	select {
+	case l.again <- struct{}{}:
+	default:
+	}
+}
+
+// pause sleeps for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
