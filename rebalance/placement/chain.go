@@ -162,7 +162,7 @@ func (r *replicas) offer(s *search, p, holder, cost int32) {
 		return
 	}
 	s.work--
-	if holder >= 0 && !r.held1st(p, holder) {
+	if holder >= 0 && !r.heldBefore(p, holder) {
 		cost-- // its copy need not be made
 	}
 	for _, n := range r.holdersBefore(p) {

@@ -442,7 +442,7 @@ func (r *replicas) placement() Placement {
 			}
 		}
 		for _, n := range r.holders(p) {
-			if !r.held1st(p, n) {
+			if !r.heldBefore(p, n) {
 				flat = append(flat, r.given[n])
 				out.Copies++
 			}

@@ -14,8 +14,8 @@ func (r *replicas) holdersBefore(p int32) []int32 {
 
 func (r *replicas) holds(p, n int32) bool { return slices.Contains(r.holders(p), n) }
 
-// held1st reports whether n held p before the plan, so that it need not copy.
-func (r *replicas) held1st(p, n int32) bool { return slices.Contains(r.holdersBefore(p), n) }
+// heldBefore reports whether n held p before the plan, so that it need not copy.
+func (r *replicas) heldBefore(p, n int32) bool { return slices.Contains(r.holdersBefore(p), n) }
 
 // inZone counts the replicas of p in a zone, without the one on node except.
 func (r *replicas) inZone(p, zone, except int32) int32 {
@@ -31,7 +31,7 @@ func (r *replicas) inZone(p, zone, except int32) int32 {
 // fits reports whether n may hold p once from (or nobody, if -1) does not. It
 // does not look at loads.
 func (r *replicas) fits(p, n, from int32) bool {
-	if r.holds(p, n) || !r.receive[n] && !r.held1st(p, n) {
+	if r.holds(p, n) || !r.receive[n] && !r.heldBefore(p, n) {
 		return false
 	}
 	return r.zoneCap >= r.stride || r.inZone(p, r.zone[n], from) < r.zoneCap
