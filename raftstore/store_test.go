@@ -326,9 +326,13 @@ func TestStoresEndInsideTheirBubble(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		l := c.leader()
 		done := make(chan struct{})
+		begun := make(chan struct{}, 1)
 		for range 8 {
 			go func() {
-				for {
+				for i := 0; ; i++ {
+					if i == 5 {
+						signal(begun)
+					}
 					if _, err := c.touch(l, time.Now().String()); err != nil {
 						done <- struct{}{}
 						return
@@ -336,7 +340,8 @@ func TestStoresEndInsideTheirBubble(t *testing.T) {
 				}
 			}()
 		}
-		time.Sleep(50 * time.Millisecond)
+		// The writers keep the bubble's clock still: wait for them, not for time.
+		<-begun
 		store := l.store
 		if err := store.Close(); err != nil {
 			t.Error(err)
