@@ -24,11 +24,8 @@ func (k *kv) transition(ctx context.Context, t clusterkit.Transition) error {
 	case clusterkit.RoleLearner:
 		return k.copyFrom(ctx, t)
 	case clusterkit.RoleRevoked:
-		// IsPrimary is false by now, so that no write begins; those that had
-		// begun hold the lock.
-		pt := k.part(t.Partition)
-		pt.lock.Lock()
-		pt.lock.Unlock() //nolint:staticcheck // waiting is all there is to do
+		// IsPrimary is false by now, so that no write begins.
+		k.part(t.Partition).gate.wait()
 	case clusterkit.RoleNone:
 		return k.store.Drop(t.Partition)
 	}
@@ -133,11 +130,12 @@ func (k *kv) serveCopy(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "no such partition")
 		return
 	}
+	// The mark comes first: what is at or below it has entered the gate, and
+	// is over when the scan begins.
 	pt := k.part(i)
-	pt.lock.Lock()
 	p := k.ck.Topology().Partitions[i]
 	mark := store.Version{Epoch: p.Epoch, Sequence: pt.sequence.Load()}
-	pt.lock.Unlock()
+	pt.gate.wait()
 	if p.Primary != k.ck.GetMyNodeID() {
 		// Only the primary knows which writes are under way.
 		fail(w, http.StatusConflict, "this node is not the primary: ask it")

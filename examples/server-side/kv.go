@@ -56,9 +56,8 @@ type kv struct {
 
 // part is what this node knows of one partition beyond its records.
 type part struct {
-	// lock is held shared by everything that stores a record, and exclusively,
-	// for an instant, to wait until all that began before is over.
-	lock sync.RWMutex
+	// gate is entered by everything that stores a record.
+	gate gate
 	// epoch is the highest seen; lower ones are refused.
 	epoch atomic.Uint64
 	// sequence counts this node's writes as primary. Epochs order the counts
@@ -102,9 +101,8 @@ func (k *kv) write(ctx context.Context, key string, value []byte, deleted bool) 
 		return err
 	}
 	pt := k.part(p.Index)
-	pt.lock.RLock()
-	defer pt.lock.RUnlock()
-	// The set of replicas is taken under the lock: a copy that begins after
+	defer pt.gate.enter()()
+	// The set of replicas is taken inside the gate: a copy that begins after
 	// this waits until this write is over (see serveCopy).
 	now := k.ck.Topology().Partitions[p.Index]
 	if !k.ck.IsPrimary(now) || now.Serving() != k.ck.GetMyNodeID() {
@@ -185,12 +183,7 @@ func (k *kv) deliver(ctx context.Context, id string, it frame.Item) error {
 // seen are refused: their sender was replaced.
 func (k *kv) accept(items []frame.Item) ([]byte, error) {
 	status := make([]byte, len(items))
-	locked := make(map[int]*part)
-	defer func() {
-		for _, pt := range locked {
-			pt.lock.RUnlock()
-		}
-	}()
+	entered := make(map[int]*part)
 	t := k.ck.Topology()
 	var records []store.Record
 	for i := range items {
@@ -199,14 +192,14 @@ func (k *kv) accept(items []frame.Item) ([]byte, error) {
 			status[i] = statusFailed
 			continue
 		}
-		pt, ok := locked[it.Partition]
+		pt, ok := entered[it.Partition]
 		if !ok {
 			pt = k.part(it.Partition)
-			pt.lock.RLock()
-			locked[it.Partition] = pt
+			defer pt.gate.enter()()
+			entered[it.Partition] = pt
 		}
-		// Read the topology under the lock: a copy that this node serves as
-		// the next primary waits for the lock after it has applied its epoch.
+		// Read the topology inside the gate: a copy that this node serves as
+		// the next primary waits for the gate after it has applied its epoch.
 		pt.raise(k.ck.Topology().Partitions[it.Partition].Epoch)
 		if pt.raise(it.Epoch) > it.Epoch {
 			status[i] = statusStale

@@ -233,3 +233,23 @@ func (c *Cluster) Settled(ctx context.Context) error {
 		return primaries <= 1 && replicas <= 1
 	})
 }
+
+// Complete reports whether every node has answered with a map.
+func (v Views) Complete() bool {
+	for _, view := range v {
+		if view.Map == nil {
+			return false
+		}
+	}
+	return len(v) > 0
+}
+
+// Any reports whether some node's map satisfies the condition.
+func (v Views) Any(ok func(*topology.Document) bool) bool {
+	for _, view := range v {
+		if view.Map != nil && ok(view.Map) {
+			return true
+		}
+	}
+	return false
+}

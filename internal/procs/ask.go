@@ -1,0 +1,94 @@
+package procs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/skshohagmiah/clusterkit/topology"
+)
+
+// Node returns the node with the given ID, or nil.
+func (c *Cluster) Node(id string) *Node {
+	for _, n := range c.Nodes {
+		if n.ID == id {
+			return n
+		}
+	}
+	return nil
+}
+
+// askAny gets a JSON answer of any running node.
+func (c *Cluster) askAny(ctx context.Context, path string, into any) error {
+	err := errors.New("procs: no node runs")
+	for _, n := range c.Alive() {
+		if err = ask(ctx, n, path, into); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func ask(ctx context.Context, n *Node, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("procs: GET http://%s%s: %s", n.HTTP, path, resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
+}
+
+// Map returns a running node's map.
+func (c *Cluster) Map(ctx context.Context) (*topology.Document, error) {
+	var d topology.Document
+	err := c.askAny(ctx, "/cluster", &d)
+	return &d, err
+}
+
+// Leader returns the ID of the Raft leader; it waits out an election.
+func (c *Cluster) Leader(ctx context.Context) (string, error) {
+	var answer struct {
+		ID string `json:"leader_id"`
+	}
+	for {
+		err := c.askAny(ctx, "/consensus/leader", &answer)
+		if n := c.Node(answer.ID); err == nil && n != nil && n.Running() {
+			return answer.ID, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", errors.Join(ctx.Err(), err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// PrimaryOf returns the primary of a key.
+func (c *Cluster) PrimaryOf(ctx context.Context, key string) (*Node, error) {
+	var answer struct {
+		Primary struct {
+			ID string `json:"id"`
+		} `json:"primary"`
+	}
+	if err := c.askAny(ctx, "/partitions/key?key="+url.QueryEscape(key), &answer); err != nil {
+		return nil, err
+	}
+	n := c.Node(answer.Primary.ID)
+	if n == nil {
+		return nil, fmt.Errorf("procs: the primary of %q is %q, which is not one of ours", key, answer.Primary.ID)
+	}
+	return n, nil
+}
