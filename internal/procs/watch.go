@@ -253,3 +253,49 @@ func (v Views) Any(ok func(*topology.Document) bool) bool {
 	}
 	return false
 }
+
+// Without returns the views of the other nodes.
+func (v Views) Without(n *Node) Views {
+	var out Views
+	for _, view := range v {
+		if view.Node != n {
+			out = append(out, view)
+		}
+	}
+	return out
+}
+
+// NoMoves reports whether no partition of any map is moving or has learners.
+func (v Views) NoMoves() bool {
+	return !v.Any(func(m *topology.Document) bool {
+		for _, p := range m.Cluster.PartitionMap.Partitions {
+			if p.State == string(topology.StateMoving) || len(p.Learners) > 0 {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// Holds reports whether the node is an in-sync replica of some partition, and
+// replicas are even, in every map.
+func (v Views) Holds(id string) bool {
+	return len(v) > 0 && !v.Any(func(m *topology.Document) bool {
+		for _, p := range m.Cluster.PartitionMap.Partitions {
+			if p.PrimaryNode == id {
+				return !balanced(m)
+			}
+			for _, r := range p.ReplicaNodes {
+				if r == id {
+					return !balanced(m)
+				}
+			}
+		}
+		return true
+	})
+}
+
+func balanced(m *topology.Document) bool {
+	primaries, replicas := Spread(m)
+	return primaries <= 1 && replicas <= 1
+}
