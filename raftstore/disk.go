@@ -1,11 +1,13 @@
 package raftstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -14,6 +16,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 // lockWait bounds the wait for a log that another process still holds: a
@@ -22,6 +25,9 @@ const lockWait = 2 * time.Second
 
 // keyUUID binds the log file to the identity beside it.
 var keyUUID = []byte("clusterkit.uuid")
+
+// dbMode is for the owner only: the log holds every address of the cluster.
+const dbMode = 0o600
 
 const remedy = "stop this node, check its disk, and wipe the whole DataDir to rejoin as a new node"
 
@@ -46,8 +52,7 @@ type disk struct {
 	g     *guard
 }
 
-// openBolt opens or creates the log and ties it to the identity. No goroutine
-// is left behind on error.
+// openBolt opens or creates the log and ties it to the identity.
 func openBolt(id *Identity) (_ *raftboltdb.BoltStore, err error) {
 	path := filepath.Join(id.Dir(), logFile)
 	defer func() {
@@ -57,26 +62,80 @@ func openBolt(id *Identity) (_ *raftboltdb.BoltStore, err error) {
 		}
 	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	db, err := raftboltdb.New(raftboltdb.Options{
-		Path: path,
-		BoltOptions: &bbolt.Options{
-			Timeout: lockWait, // 0 waits for ever
-			// Writing the free list with every commit is most of bbolt's write
-			// amplification, and grows with the file; it is rebuilt at open.
-			NoFreelistSync: true,
-			FreelistType:   bbolt.FreelistMapType,
-		},
-	})
-	switch {
-	case errors.Is(err, bbolt.ErrTimeout):
-		return nil, fmt.Errorf("raftstore: open %s: another process uses this DataDir: stop it, or choose another DataDir", path)
-	case err != nil:
-		return nil, fmt.Errorf("raftstore: open %s: %w: DataDir must be writable and the file undamaged; otherwise %s", path, err, remedy)
+	if st, err := os.Stat(path); err == nil && st.Size() > 0 {
+		if err := verify(path, st.Size()); err != nil {
+			return nil, openError(path, err)
+		}
+	}
+	db, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: boltOptions()})
+	if err != nil {
+		return nil, openError(path, err)
 	}
 	if err := bind(db, id, path); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
+}
+
+// boltOptions keeps the free list in the file. Leaving it out (NoFreelistSync)
+// would spare some bytes with each commit, but bbolt then walks all pages when
+// it opens, in a goroutine of its own, where a damaged page is a panic that
+// nobody can recover.
+func boltOptions() *bbolt.Options {
+	return &bbolt.Options{
+		Timeout:      lockWait, // 0 waits for ever
+		FreelistType: bbolt.FreelistMapType,
+	}
+}
+
+func openError(path string, err error) error {
+	if errors.Is(err, bbolterrors.ErrTimeout) {
+		return fmt.Errorf("raftstore: open %s: another process uses this DataDir: stop it, or choose another DataDir", path)
+	}
+	return fmt.Errorf("raftstore: open %s: %w: the file must be writable and undamaged; if it is damaged, %s", path, err, remedy)
+}
+
+// verify reads every page that can be reached, on this goroutine, where a
+// panic or a memory fault can be recovered, before bbolt's own check looks for
+// the rest: pages that are in use and free at once.
+func verify(path string, size int64) (err error) {
+	o := boltOptions()
+	o.ReadOnly, o.PreLoadFreelist = true, true
+	db, err := bbolt.Open(path, dbMode, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	tx, err := db.Begin(false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tx.Rollback()) }()
+	if tx.Size() > size {
+		return fmt.Errorf("the file has %d bytes and should have %d", size, tx.Size())
+	}
+	if err := tx.ForEach(walk); err != nil {
+		return err
+	}
+	for problem := range tx.Check() {
+		err = errors.Join(err, problem)
+	}
+	return err
+}
+
+// walk touches every key and value of a bucket. Keys must ascend, which also
+// ends a walk over pages that point back.
+func walk(name []byte, b *bbolt.Bucket) error {
+	var last []byte
+	sum := crc32.New(castagnoli)
+	return b.ForEach(func(k, v []byte) error {
+		if last != nil && bytes.Compare(last, k) >= 0 {
+			return fmt.Errorf("the keys of %s are out of order at %x", name, k)
+		}
+		last = k
+		_, err := sum.Write(v)
+		return err
+	})
 }
 
 // bind writes the identity's UUID into a new log, and refuses a log that
