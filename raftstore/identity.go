@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -23,11 +24,15 @@ const (
 // held under a lock that keeps a second process out until Close.
 // It is safe for concurrent use.
 type Identity struct {
-	dir  string
-	lock *os.File
+	dir string
+	// Fixed once loaded.
+	uuid, nodeID string
+	incarnation  uint64
+	cluster      atomic.Pointer[string] // nil before it is known
 
-	mu   sync.Mutex
+	mu   sync.Mutex // one writer of the file at a time; readers never wait for the disk
 	form identityForm
+	lock *os.File // nil when closed
 }
 
 // identityForm is the file. Released fields are never renamed.
@@ -84,7 +89,11 @@ func (i *Identity) load(nodeID string) error {
 	}
 	next := i.form
 	next.Incarnation++
-	return i.save(next)
+	if err := i.save(next); err != nil {
+		return err
+	}
+	i.uuid, i.nodeID, i.incarnation = next.UUID, next.NodeID, next.Incarnation
+	return nil
 }
 
 // check takes over the form in b, or says why it is refused.
@@ -131,8 +140,7 @@ func (i *Identity) leftovers() string {
 }
 
 // save makes the form durable before anything may rely on it. The caller
-// holds mu, or is the only one that knows i: the file is written under the
-// mutex because two writers would share its temporary name.
+// holds mu, or is the only one that knows i.
 func (i *Identity) save(f identityForm) error {
 	b, err := json.MarshalIndent(f, "", "  ")
 	if err != nil {
@@ -143,6 +151,9 @@ func (i *Identity) save(f identityForm) error {
 		return fmt.Errorf("raftstore: write %s: %w: DataDir must be writable and have room", path, err)
 	}
 	i.form = f
+	if f.ClusterID != "" {
+		i.cluster.Store(&f.ClusterID)
+	}
 	return nil
 }
 
@@ -177,19 +188,20 @@ func syncDir(dir string) error {
 func (i *Identity) Dir() string { return i.dir }
 
 // UUID returns the Raft server ID: random, made once, never reused after a wipe.
-func (i *Identity) UUID() string { return i.form.UUID }
+func (i *Identity) UUID() string { return i.uuid }
 
 // NodeID returns the name the identity was made for.
-func (i *Identity) NodeID() string { return i.form.NodeID }
+func (i *Identity) NodeID() string { return i.nodeID }
 
 // Incarnation returns the number of this start, counted from 1.
-func (i *Identity) Incarnation() uint64 { return i.form.Incarnation }
+func (i *Identity) Incarnation() uint64 { return i.incarnation }
 
 // ClusterID returns the cluster this DataDir belongs to, or "" before it is known.
 func (i *Identity) ClusterID() string {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.form.ClusterID
+	if id := i.cluster.Load(); id != nil {
+		return *id
+	}
+	return ""
 }
 
 // SetClusterID binds the DataDir to a cluster, durably and once. Setting the

@@ -111,6 +111,10 @@ func (c Config) raft(log *raftLog) *raft.Config {
 	r.HeartbeatTimeout = c.HeartbeatTimeout
 	r.ElectionTimeout = c.ElectionTimeout
 	r.LeaderLeaseTimeout = c.HeartbeatTimeout / 2
+	// Followers learn of a commit from the Barrier that follows it (see Commit);
+	// this is only for the case that no such Barrier came to be. At raft's own
+	// 50 ms it costs an idle leader of four followers 3 % of a core.
+	r.CommitTimeout = 500 * time.Millisecond
 	// A removed server stays a follower: whether it leaves is not raft's decision.
 	r.ShutdownOnRemove = false
 	r.NoLegacyTelemetry = true
