@@ -32,6 +32,8 @@ var rooms = map[string][]string{
 	"hooks":               {"topology", "ring"},
 	"http":                {"topology", "ring"},
 	"internal/simnet":     {},
+	"internal/procs":      {"topology"},
+	"internal/demo":       {"topology", "internal/procs"},
 	"internal/sim":        {"", "topology", "ring", "internal/simnet"},
 }
 
@@ -153,7 +155,7 @@ func TestSizes(t *testing.T) {
 			return err
 		}
 		fset := token.NewFileSet()
-		f, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+		f, err := parser.ParseFile(fset, path, nil, parser.ParseComments|parser.SkipObjectResolution)
 		if err != nil {
 			return err
 		}
