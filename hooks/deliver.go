@@ -84,7 +84,7 @@ func (d *Dispatcher) decide(j *job, b *box) {
 	if len(j.changes) == 0 {
 		return
 	}
-	now := copies(p, d.c.NodeID)
+	now := copies(p, d.c.NodeID, true, true)
 	for _, c := range now {
 		if !slices.Contains(b.told, c) {
 			n := news{to: copyNode(t.Node(c.node))}

@@ -134,11 +134,20 @@ func (d *Dispatcher) repeat() {
 		return
 	}
 	for i, b := range d.boxes {
-		b.told, b.resumed = nil, true
+		b.resumed = true
 		if b.delivered.Role != topology.RoleNone && b.delivered.Role != "" {
 			b.delivered.Incarnation = 0 // of no incarnation: differs from any duty
 		}
 		d.schedule(i)
+	}
+	if d.topology == nil {
+		return
+	}
+	for _, p := range d.topology.Partitions {
+		if b, known := d.boxes[p.Index]; known {
+			b.told = copies(p, d.c.NodeID, true, false)
+		}
+		d.touch(nil, p)
 	}
 }
 
@@ -221,24 +230,34 @@ func (d *Dispatcher) look(adopted bool) bool {
 	d.topology = t
 	if !adopted {
 		before = nil
-		for i := range d.boxes {
+		for i, b := range d.boxes {
+			if i < len(t.Partitions) {
+				b.told = copies(t.Partitions[i], d.c.NodeID, true, false)
+			}
 			d.schedule(i)
 		}
 	}
 	for _, c := range topology.Diff(before, t) {
-		d.touch(c.After)
+		d.touch(c.Before, c.After)
 	}
 	return true
 }
 
-// touch schedules one partition if it is of concern. The caller holds mu.
-func (d *Dispatcher) touch(p *topology.Partition) {
+// touch schedules one partition if it is of concern. before is what was
+// looked at last, or nil: then copies that are over are history. The caller
+// holds mu.
+func (d *Dispatcher) touch(before, p *topology.Partition) {
 	b, known := d.boxes[p.Index]
 	if !known {
-		if p.Replica(d.c.NodeID) == nil && (len(d.changes) == 0 || len(copies(p, d.c.NodeID)) == 0) {
+		told := copies(before, d.c.NodeID, true, true)
+		if before == nil {
+			told = copies(p, d.c.NodeID, true, false)
+		}
+		news := len(d.changes) > 0 && !slices.Equal(told, copies(p, d.c.NodeID, true, true))
+		if p.Replica(d.c.NodeID) == nil && !news {
 			return
 		}
-		b = &box{delivered: topology.Duty{Role: topology.RoleNone}}
+		b = &box{delivered: topology.Duty{Role: topology.RoleNone}, told: told}
 		d.boxes[p.Index] = b
 	}
 	if b.busy && b.cancel != nil && d.duty(p) != b.working {

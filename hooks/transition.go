@@ -83,17 +83,24 @@ func ackStep(d topology.Duty) topology.AckStep {
 	return ""
 }
 
-// copyOf names a copy that a node must make.
+// copyOf names a copy that a node must make, or has made.
 type copyOf struct {
 	node    string
 	session uint64
 }
 
-// copies returns the copies that a partition asks of nodes other than self.
-func copies(p *topology.Partition, self string) []copyOf {
+// copies returns the copies that a partition asks of nodes other than self, or
+// has asked of them: a copy may be over before this node looks. A primary has
+// nothing to copy, and what leaves does not either. over and pending
+// say which of them to return.
+func copies(p *topology.Partition, self string, over, pending bool) []copyOf {
+	if p == nil {
+		return nil
+	}
 	var out []copyOf
 	for _, r := range p.Replicas {
-		if r.State == topology.ReplicaLearner && r.Node != self {
+		wanted := over && r.State == topology.ReplicaInSync || pending && r.State == topology.ReplicaLearner
+		if wanted && r.Node != self && r.Node != p.Primary {
 			out = append(out, copyOf{r.Node, r.Session})
 		}
 	}
