@@ -20,11 +20,16 @@ type collector struct {
 
 // newMetrics returns the handler of GET /metrics, over a registry of its own.
 func newMetrics(c Config) http.Handler {
+	r := prometheus.NewRegistry()
+	r.MustRegister(newCollector(c))
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+}
+
+func newCollector(c Config) *collector {
 	d := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("clusterkit_"+name, help, labels, nil)
 	}
-	r := prometheus.NewRegistry()
-	r.MustRegister(&collector{
+	return &collector{
 		c:            c,
 		members:      d("members", "Nodes of the cluster by committed state.", "state"),
 		version:      d("topology_version", "Raft index of the topology that this node has applied."),
@@ -43,8 +48,7 @@ func newMetrics(c Config) http.Handler {
 		hookPanics:   d("hook_panics_total", "Calls of hooks that panicked."),
 		hooksRunning: d("hooks_running", "Hooks that run now."),
 		hooksWaiting: d("hooks_waiting", "Partitions whose hook waits for a slot or for another try."),
-	})
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+	}
 }
 
 // Describe sends every description.

@@ -1,0 +1,206 @@
+package wire
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	readBuffer = 32 << 10
+	// checkEvery is how often a connection is looked at: one that has been
+	// idle, or silent with calls waiting, for two looks is closed.
+	checkEvery = 10 * time.Second
+	// writeWithin bounds one write to the connection.
+	writeWithin = 10 * time.Second
+)
+
+// DialFunc makes a connection. What is read from it comes out of the reader,
+// which may hold what arrived with the handshake.
+type DialFunc func(ctx context.Context) (net.Conn, *bufio.Reader, error)
+
+// Peer is the way to one other node. Its connection is made when it is first
+// needed and closed when it has been idle for a while. It is safe for
+// concurrent use.
+type Peer struct {
+	dial   DialFunc
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	mu   sync.Mutex
+	link *link // nil before the first call
+}
+
+// NewPeer returns a Peer; Close it when it is not needed any more.
+func NewPeer(dial DialFunc) *Peer {
+	p := &Peer{dial: dial}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+// Close breaks the connection and returns when nothing runs any more.
+func (p *Peer) Close() {
+	p.mu.Lock()
+	p.cancel()
+	p.mu.Unlock()
+	p.tasks.Wait()
+}
+
+// Call is a request under way. Its fields are valid once Done is closed.
+type Call struct {
+	// Answer is the other node's, if Err is nil.
+	Answer Message
+	// Err is ErrBusy, or wraps ErrBroken.
+	Err  error
+	done chan struct{}
+}
+
+// Done is closed when the call has ended.
+func (c *Call) Done() <-chan struct{} { return c.done }
+
+// Failed returns a call that has ended with an error.
+func Failed(err error) *Call {
+	c := &Call{Err: err, done: make(chan struct{})}
+	close(c.done)
+	return c
+}
+
+// Start sends a request and does not wait for the answer. Requests that are
+// started one after the other arrive in this order, if they arrive.
+func (p *Peer) Start(kind byte, body []byte) *Call {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ctx.Err() != nil {
+		return Failed(ErrBroken)
+	}
+	if p.link != nil {
+		if c, ok := p.link.start(kind, body); ok {
+			return c
+		}
+	}
+	l := &link{out: newOutbox(), pending: make(map[uint64]*Call)}
+	p.link = l
+	p.tasks.Go(func() { l.run(p.ctx, p.dial) })
+	c, ok := l.start(kind, body)
+	if !ok {
+		return Failed(ErrBroken)
+	}
+	return c
+}
+
+// link is one connection, from the dialing to the end.
+type link struct {
+	out *outbox
+
+	mu      sync.Mutex
+	lastID  uint64
+	pending map[uint64]*Call // nil when the link has ended
+	heard   bool             // since the last look
+}
+
+// start returns false when the link has ended.
+func (l *link) start(kind byte, body []byte) (*Call, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pending == nil {
+		return nil, false
+	}
+	l.lastID++
+	c := &Call{done: make(chan struct{})}
+	if err := l.out.add(Message{ID: l.lastID, Kind: kind, Body: body}); err != nil {
+		return Failed(err), true
+	}
+	l.pending[l.lastID] = c
+	return c, true
+}
+
+// run dials, and carries calls until the connection ends.
+func (l *link) run(ctx context.Context, dial DialFunc) {
+	conn, r, err := dial(ctx)
+	if err != nil {
+		l.fail(err)
+		return
+	}
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // the reader then ends
+	var reader sync.WaitGroup
+	ended := make(chan error, 1)
+	reader.Go(func() { ended <- l.read(r) })
+	err = l.write(ctx, conn, ended)
+	_ = conn.Close() // so that the reader ends
+	reader.Wait()
+	l.fail(err)
+}
+
+// write flushes the outbox until the connection ends or is of no use.
+func (l *link) write(ctx context.Context, conn net.Conn, ended <-chan error) error {
+	look := time.NewTicker(checkEvery)
+	defer look.Stop()
+	quiet := 0
+	for {
+		select {
+		case <-l.out.wake:
+			if err := conn.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
+				return err
+			}
+			if err := l.out.flush(conn); err != nil {
+				return err
+			}
+		case <-look.C:
+			if quiet++; l.wasHeard() {
+				quiet = 0
+			}
+			if quiet >= 2 {
+				return fmt.Errorf("nothing heard for %s", 2*checkEvery)
+			}
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *link) wasHeard() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.heard
+	l.heard = false
+	return was
+}
+
+// read hands answers to their calls.
+func (l *link) read(r *bufio.Reader) error {
+	for {
+		m, err := Read(r)
+		if err != nil {
+			return err
+		}
+		l.mu.Lock()
+		c := l.pending[m.ID]
+		delete(l.pending, m.ID)
+		l.heard = true
+		l.mu.Unlock()
+		if c == nil {
+			return fmt.Errorf("%w: an answer to no request", ErrDamaged)
+		}
+		c.Answer = m
+		close(c.done)
+	}
+}
+
+// fail ends the link and its calls.
+func (l *link) fail(err error) {
+	l.out.close()
+	l.mu.Lock()
+	calls := l.pending
+	l.pending = nil
+	l.mu.Unlock()
+	for _, c := range calls {
+		c.Err = fmt.Errorf("%w: %w", ErrBroken, err)
+		close(c.done)
+	}
+}
