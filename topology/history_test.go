@@ -244,7 +244,8 @@ func (h *history) twice(e Entry) error {
 
 // oneByOne applies the commands each by itself, which must lead to the same
 // topology, and tests what each of them may do.
-func (h *history) oneByOne(t *Topology, e Entry, outcomes []Outcome) error {
+func (h *history) oneByOne(before *Topology, e Entry, outcomes []Outcome) error {
+	t := before
 	for i, c := range e.Commands {
 		next, out := t.Apply(h.index, Entry{Commands: []Command{c}})
 		if out[0] != outcomes[i] {
@@ -258,8 +259,33 @@ func (h *history) oneByOne(t *Topology, e Entry, outcomes []Outcome) error {
 		}
 		t = next
 	}
+	if err := countsHold(before, h.index, e); err != nil {
+		return err
+	}
 	if !slices.EqualFunc(t.Partitions, h.top.Partitions, (*Partition).equal) || !reflect.DeepEqual(t.Nodes, h.top.Nodes) {
 		return fmt.Errorf("one by one the commands lead elsewhere")
+	}
+	return nil
+}
+
+// countsHold tests that the count of primaries, which an entry takes once and
+// keeps, is true after each command.
+func countsHold(t *Topology, index uint64, e Entry) error {
+	d := newDraft(t, index)
+	for i, c := range e.Commands {
+		c.apply(d)
+		kept := d.primaries()
+		for _, n := range d.next.Nodes {
+			led := 0
+			for _, p := range d.next.Partitions {
+				if p.Primary == n.ID {
+					led++
+				}
+			}
+			if kept[n.ID] != led {
+				return fmt.Errorf("after command %d: %s leads %d, counted %d", i, n.ID, led, kept[n.ID])
+			}
+		}
 	}
 	return nil
 }
