@@ -150,7 +150,6 @@ func (c *ClusterKit) ask(ctx context.Context, addr string) (topology.Document, [
 	}
 	var nodes struct {
 		Nodes []struct {
-			ID         string `json:"id"`
 			Status     string `json:"status"`
 			GossipAddr string `json:"gossip_addr"`
 		} `json:"nodes"`
@@ -160,7 +159,7 @@ func (c *ClusterKit) ask(ctx context.Context, addr string) (topology.Document, [
 	}
 	var seeds []string
 	for _, n := range nodes.Nodes {
-		if n.ID != c.settings.NodeID && n.Status == topology.NodeActive.String() && n.GossipAddr != "" {
+		if n.Status == topology.NodeActive.String() && n.GossipAddr != "" {
 			seeds = append(seeds, n.GossipAddr)
 		}
 	}

@@ -153,7 +153,7 @@ func (r *running) Identity() peer.Identity {
 	_, leader := r.store.Leader()
 	return peer.Identity{
 		NodeID: r.record.ID, UUID: r.record.UUID, Incarnation: r.record.Incarnation,
-		Leader: leader, Version: r.kit.Topology().Version,
+		GossipAddr: r.record.GossipAddr, Leader: leader, Version: r.kit.Topology().Version,
 	}
 }
 

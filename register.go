@@ -33,16 +33,19 @@ func (r *running) register(ctx context.Context) error {
 	last := ""
 	for {
 		if !r.registered(r.kit.Topology()) {
-			err := r.propose(ctx, topology.RegisterNode{Node: r.record})
+			err := r.registerOnce(ctx)
 			switch {
 			case ctx.Err() != nil:
 				return nil
 			case errors.Is(err, peer.ErrRefused):
 				return fmt.Errorf("%w: %w", ErrRefused, err)
-			case err != nil && err.Error() != last:
-				r.logger.Warn("cannot register yet", "error", err)
-				last = err.Error()
-			case err == nil:
+			case err != nil:
+				if err.Error() != last {
+					r.logger.Warn("cannot register yet", "error", err)
+					last = err.Error()
+				}
+				r.findMembers(ctx)
+			default:
 				last = ""
 			}
 			if !sleep(ctx, registerAgain) {
@@ -55,5 +58,39 @@ func (r *running) register(ctx context.Context) error {
 			return nil
 		case <-changed:
 		}
+	}
+}
+
+// registerTry bounds one registration, so that a node which finds nobody
+// looks for members elsewhere.
+const registerTry = 2 * time.Second
+
+func (r *running) registerOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, registerTry)
+	defer cancel()
+	return r.propose(ctx, topology.RegisterNode{Node: r.record})
+}
+
+// findMembers gives gossip new addresses to try when it knows nobody: a node
+// that restarts without JoinAddr, perhaps at another address, asks the Raft
+// servers that its log names where they gossip.
+func (r *running) findMembers(ctx context.Context) {
+	if r.anyMember() != "" {
+		return
+	}
+	var seeds []string
+	for _, s := range r.store.Consensus().Servers {
+		if s.UUID == r.record.UUID {
+			continue
+		}
+		asked, cancel := context.WithTimeout(ctx, askTimeout)
+		id, err := r.client.Identity(asked, s.Address)
+		cancel()
+		if err == nil && id.GossipAddr != "" {
+			seeds = append(seeds, id.GossipAddr)
+		}
+	}
+	if len(seeds) > 0 {
+		r.gossip.AddSeeds(seeds)
 	}
 }

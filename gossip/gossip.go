@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -83,6 +84,7 @@ type Gossip struct {
 	mu    sync.Mutex
 	table *table
 	peers []Peer
+	seeds []string
 }
 
 // New opens the sockets and begins to answer probes; it joins nobody before
@@ -108,7 +110,7 @@ func newGossip(c Config, t *transport) (*Gossip, error) {
 	self := c.Self
 	self.GossipAddr = net.JoinHostPort(host, port)
 	g := &Gossip{
-		c: c, transport: t, self: self, start: time.Now(), table: newTable(self),
+		c: c, transport: t, self: self, start: time.Now(), table: newTable(self), seeds: c.Seeds,
 		wake: make(chan struct{}, 1), rejoin: make(chan struct{}, 1),
 	}
 	b, err := encodeMeta(meta{NodeID: self.NodeID, Raft: self.RaftAddr, HTTP: self.HTTPAddr})
@@ -200,7 +202,7 @@ func (g *Gossip) reunite() {
 		}
 	}
 	var missing []string
-	for _, addr := range g.c.Seeds {
+	for _, addr := range g.seeds {
 		if !alive[addr] {
 			missing = append(missing, addr)
 		}
@@ -269,6 +271,18 @@ func (g *Gossip) SetPeers(peers []Peer, leader string, voters []string) {
 	if g.links != nil {
 		g.links.want(targets(g.self.UUID, peers, leader, voters))
 	}
+}
+
+// AddSeeds adds gossip addresses to try, and has them tried at once.
+func (g *Gossip) AddSeeds(addrs []string) {
+	g.mu.Lock()
+	for _, addr := range addrs {
+		if !slices.Contains(g.seeds, addr) {
+			g.seeds = append(slices.Clone(g.seeds), addr)
+		}
+	}
+	g.mu.Unlock()
+	signal(g.rejoin)
 }
 
 // update changes the table and wakes the reader if anything changed.

@@ -31,6 +31,8 @@ type Identity struct {
 	NodeID      string `json:"node_id"`
 	UUID        string `json:"uuid"`
 	Incarnation uint64 `json:"incarnation"`
+	// GossipAddr is where the node gossips.
+	GossipAddr string `json:"gossip_addr"`
 	// Leader is the RaftAddr of the leader as this node knows it, or "".
 	Leader string `json:"leader"`
 	// Version is the topology version that this node has applied.
@@ -67,6 +69,8 @@ var (
 
 // NotLeaderError is an ErrNotLeader that may know who leads.
 type NotLeaderError struct {
+	// GossipAddr is where the node gossips.
+	GossipAddr string `json:"gossip_addr"`
 	// Leader is the RaftAddr of the leader, or "" when it is not known.
 	Leader string
 }

@@ -99,6 +99,9 @@ func underWay(in *Input, out *Output) []topology.Command {
 			out.deadline(in.Limits.RevokeTimeout - age)
 		case topology.StageSettle:
 			from := p.Replica(m.From)
+			if p.Primary == "" {
+				continue // the source may hold the only copy: the topology keeps it
+			}
 			if age >= in.Limits.SettleTimeout || from != nil && from.Session <= in.Applied {
 				cmds = append(cmds, topology.MoveSettle{Partition: i, Session: m.Session})
 				continue
