@@ -2,246 +2,221 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
-	"net/url"
-	"time"
+	"unicode/utf8"
 
-	"github.com/skshohagmiah/clusterkit"
-	"github.com/skshohagmiah/clusterkit/examples/internal/frame"
+	"github.com/skshohagmiah/clusterkit/examples/internal/replication"
 )
 
 const (
-	maxBody  = 1 << 20
-	maxKey   = 4 << 10
-	hopLimit = "X-Forwarded-For-Partition" // set on a request that was forwarded once
+	maxBody = 1 << 20
+	maxKey  = 4 << 10
 )
 
-// mux routes the store's HTTP API.
-func (k *kv) mux() http.Handler {
+// api is the HTTP API of one node.
+type api struct {
+	node   *replication.Node
+	logger *slog.Logger
+}
+
+// newMux routes the API, and what nodes ask of each other.
+func newMux(node *replication.Node, logger *slog.Logger) http.Handler {
+	a := &api{node: node, logger: logger}
 	m := http.NewServeMux()
-	m.HandleFunc("POST /kv/set", k.set)
-	m.HandleFunc("POST /kv/delete", k.delete)
-	m.HandleFunc("GET /kv/get", k.get)
-	m.HandleFunc("GET /kv/stats", k.stats)
-	m.HandleFunc("POST /kv/internal/replicate", k.serveReplicate)
-	m.HandleFunc("GET /kv/internal/copy", k.serveCopy)
+	m.HandleFunc("/kv/set", only(http.MethodPost, a.set))
+	m.HandleFunc("/kv/delete", only(http.MethodPost, a.delete))
+	m.HandleFunc("/kv/get", only(http.MethodGet, a.get))
+	m.HandleFunc("/kv/stats", only(http.MethodGet, a.stats))
 	m.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		fail(w, http.StatusNotFound, "use POST /kv/set, GET /kv/get?key=, POST /kv/delete or GET /kv/stats")
+		problem{http.StatusNotFound, "not_found", "", "use POST /kv/set, GET /kv/get?key=, POST /kv/delete or GET /kv/stats"}.answer(w)
 	})
+	node.Register(m)
 	return m
 }
 
-// request is the body of a write.
-type request struct {
+// only refuses every other method.
+func only(method string, h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != method {
+			w.Header().Set("Allow", method)
+			problem{http.StatusMethodNotAllowed, "method_not_allowed", "", "use " + method}.answer(w)
+			return
+		}
+		h(w, r)
+	}
+}
+
+// problem is an error as the API tells it.
+type problem struct {
+	status  int
+	code    string
+	field   string // that is wrong, if one is
+	message string
+}
+
+func (p problem) answer(w http.ResponseWriter) {
+	e := map[string]string{"code": p.code, "message": p.message}
+	if p.field != "" {
+		e["field"] = p.field
+	}
+	respond(w, p.status, map[string]any{"error": e})
+}
+
+func respond(w http.ResponseWriter, status int, v any) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes()) // a client that is gone needs no answer
+}
+
+// body is that of a write.
+type body struct {
 	Key   *string `json:"key"`
 	Value *string `json:"value"`
 }
 
-// read decodes a body, or answers what is wrong with it.
-func read(w http.ResponseWriter, r *http.Request, wantValue bool) (req request, body []byte, ok bool) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		fail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody))
-		return req, nil, false
+// decodeBody returns the body of a write, or what is wrong with it.
+func decodeBody(b []byte, wantValue bool) (req body, bad *problem) {
+	invalid := func(field, message string) *problem {
+		return &problem{http.StatusBadRequest, "invalid_body", field, message}
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
+	if !utf8.Valid(b) {
+		// The decoder would replace what is not UTF-8, and store another key.
+		return req, invalid("", "the body is not UTF-8: encode binary data, for example as base64")
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	err = d.Decode(&req)
-	switch {
+	var wrong *json.UnmarshalTypeError
+	switch err := d.Decode(&req); {
+	case errors.As(err, &wrong) && wrong.Field != "":
+		return req, invalid(wrong.Field, fmt.Sprintf("the field %s must be a string, not a %s", wrong.Field, wrong.Value))
+	case errors.Is(err, io.EOF):
+		return req, invalid("", `the body is empty: send {"key":"…","value":"…"}`)
 	case err != nil:
-		fail(w, http.StatusBadRequest, "the body is not {\"key\":…,\"value\":…}: "+err.Error())
-	case req.Key == nil || !validKey(*req.Key):
-		fail(w, http.StatusBadRequest, fmt.Sprintf("the field key is required: 1 to %d bytes", maxKey))
-	case wantValue && req.Value == nil:
-		fail(w, http.StatusBadRequest, "the field value is required")
-	case !wantValue && req.Value != nil:
-		fail(w, http.StatusBadRequest, "the field value is not allowed here")
-	default:
-		return req, body, true
+		return req, invalid("", `the body is not {"key":"…","value":"…"}: `+err.Error())
 	}
-	return req, nil, false
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return req, invalid("", "something follows the JSON object")
+	}
+	switch {
+	case req.Key == nil:
+		return req, invalid("key", "the field key is required")
+	case !validKey(*req.Key):
+		return req, invalid("key", keyRule)
+	case wantValue && req.Value == nil:
+		return req, invalid("value", "the field value is required")
+	case !wantValue && req.Value != nil:
+		return req, invalid("value", "a deletion has no field value")
+	}
+	return req, nil
 }
+
+var keyRule = fmt.Sprintf("key must have 1 to %d bytes", maxKey)
 
 func validKey(key string) bool { return len(key) >= 1 && len(key) <= maxKey }
 
-func (k *kv) set(w http.ResponseWriter, r *http.Request) {
-	req, body, ok := read(w, r, true)
-	if !ok {
+func (a *api) set(w http.ResponseWriter, r *http.Request) { a.write(w, r, replication.Set) }
+
+func (a *api) delete(w http.ResponseWriter, r *http.Request) { a.write(w, r, replication.Delete) }
+
+func (a *api) write(w http.ResponseWriter, r *http.Request, op replication.Op) {
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		problem{http.StatusRequestEntityTooLarge, "body_too_large", "", fmt.Sprintf("the body is larger than %d bytes", maxBody)}.answer(w)
+		return
+	case err != nil:
+		problem{http.StatusBadRequest, "invalid_body", "", "the body ended early: " + err.Error()}.answer(w)
 		return
 	}
-	k.route(w, r, *req.Key, body, func(ctx context.Context) (any, error) {
-		err := k.write(ctx, *req.Key, []byte(*req.Value), false)
-		return map[string]string{"status": "ok", "role": "primary", "node": k.ck.GetMyNodeID()}, err
-	})
-}
-
-func (k *kv) delete(w http.ResponseWriter, r *http.Request) {
-	req, body, ok := read(w, r, false)
-	if !ok {
+	in, bad := decodeBody(b, op == replication.Set)
+	if bad != nil {
+		bad.answer(w)
 		return
 	}
-	k.route(w, r, *req.Key, body, func(ctx context.Context) (any, error) {
-		err := k.write(ctx, *req.Key, nil, true)
-		return map[string]string{"status": "ok", "role": "primary", "node": k.ck.GetMyNodeID()}, err
-	})
+	req := replication.Request{Op: op, Key: *in.Key}
+	if in.Value != nil {
+		req.Value = []byte(*in.Value)
+	}
+	answer, err := a.node.Do(r.Context(), req)
+	if err != nil {
+		a.fail(w, err)
+		return
+	}
+	respond(w, http.StatusOK, written{Status: "ok", Role: "primary", Node: answer.Node, Partition: answer.Partition})
 }
 
-// errAbsent is a key that is not stored.
-var errAbsent = errors.New("the key is not stored")
+// written is the answer to a write.
+type written struct {
+	Status    string `json:"status"`
+	Role      string `json:"role"` // of the node that took the write
+	Node      string `json:"node"`
+	Partition string `json:"partition"`
+}
 
-func (k *kv) get(w http.ResponseWriter, r *http.Request) {
+// pair is the answer to a read.
+type pair struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+func (a *api) get(w http.ResponseWriter, r *http.Request) {
 	key := r.URL.Query().Get("key")
-	if !validKey(key) {
-		fail(w, http.StatusBadRequest, fmt.Sprintf("the parameter key is required: 1 to %d bytes", maxKey))
+	switch {
+	case !validKey(key):
+		problem{http.StatusBadRequest, "invalid_parameter", "key", keyRule + ": GET /kv/get?key=…"}.answer(w)
+		return
+	case !utf8.ValidString(key):
+		problem{http.StatusBadRequest, "invalid_parameter", "key", "key is not UTF-8"}.answer(w)
 		return
 	}
-	k.route(w, r, key, nil, func(context.Context) (any, error) {
-		p, err := k.ck.GetPartition(key)
-		if err != nil {
-			return nil, err
-		}
-		if !k.ck.IsPrimary(p) {
-			return nil, errNotPrimary
-		}
-		rec, ok, err := k.store.Get(p.Index, key)
-		switch {
-		case err != nil:
-			return nil, err
-		case !ok:
-			return nil, errAbsent
-		}
-		return map[string]string{"key": key, "value": string(rec.Value)}, nil
-	})
-}
-
-// route answers a request here if this node is the primary of the key, and
-// has the primary answer it otherwise. While there is none, or it is being
-// replaced, it waits and tries again: a client sees a failover as a pause. A
-// request that was forwarded is not forwarded again.
-func (k *kv) route(w http.ResponseWriter, r *http.Request, key string, body []byte, here func(context.Context) (any, error)) {
-	ctx, cancel := context.WithTimeout(r.Context(), writeWithin)
-	defer cancel()
-	forwarded := r.Header.Get(hopLimit) != ""
-	for {
-		err := errNotPrimary
-		p, located := k.ck.GetPartition(key)
-		switch {
-		case located != nil:
-			err = located
-		case k.ck.IsPrimary(p):
-			var v any
-			if v, err = here(ctx); err == nil || errors.Is(err, errAbsent) {
-				respond(w, v, err)
-				return
-			}
-		case !forwarded:
-			if k.forward(ctx, w, r, k.ck.GetPrimary(p), body) {
-				return
-			}
-		}
-		if forwarded && errors.Is(err, errNotPrimary) {
-			fail(w, http.StatusConflict, err.Error())
-			return
-		}
-		select {
-		case <-ctx.Done():
-			fail(w, http.StatusServiceUnavailable, err.Error())
-			return
-		case <-time.After(again):
-		}
+	answer, err := a.node.Do(r.Context(), replication.Request{Op: replication.Get, Key: key})
+	switch {
+	case err != nil:
+		a.fail(w, err)
+	case !answer.Found:
+		problem{http.StatusNotFound, "key_not_found", "key", "the key is not stored"}.answer(w)
+	default:
+		respond(w, http.StatusOK, pair{Key: key, Value: string(answer.Value)})
 	}
 }
 
-// forward has the primary answer. It returns false when that failed in a way
-// that trying again can mend; writes are idempotent.
-func (k *kv) forward(ctx context.Context, w http.ResponseWriter, r *http.Request, primary *clusterkit.Node, body []byte) bool {
-	if primary == nil || primary.Service(serviceName) == "" || primary.ID == k.ck.GetMyNodeID() {
-		return false
-	}
-	target := url.URL{Scheme: "http", Host: primary.Service(serviceName), Path: r.URL.Path, RawQuery: r.URL.RawQuery}
-	req, err := http.NewRequestWithContext(ctx, r.Method, target.String(), bytes.NewReader(body))
+func (a *api) stats(w http.ResponseWriter, _ *http.Request) {
+	s, err := a.node.Stats()
 	if err != nil {
-		return false
-	}
-	req.Header.Set(hopLimit, "1")
-	resp, err := k.peers.http.Do(req)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = resp.Body.Close() }()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 2*maxBody))
-	if err != nil || resp.StatusCode == http.StatusConflict || resp.StatusCode == http.StatusServiceUnavailable {
-		return false
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(resp.StatusCode)
-	_, _ = w.Write(answer) // the client is gone: nobody to tell
-	return true
-}
-
-func (k *kv) serveReplicate(w http.ResponseWriter, r *http.Request) {
-	items, err := frame.Read(http.MaxBytesReader(w, r.Body, frame.MaxBytes+8))
-	if err != nil {
-		fail(w, http.StatusBadRequest, err.Error())
+		a.fail(w, err)
 		return
 	}
-	status, err := k.accept(items)
-	if err != nil {
-		k.logger.Error("cannot store", "error", err)
-		fail(w, http.StatusInternalServerError, err.Error())
+	respond(w, http.StatusOK, s)
+}
+
+// fail answers a request that was valid and could not be carried out.
+func (a *api) fail(w http.ResponseWriter, err error) {
+	code := ""
+	switch {
+	case errors.Is(err, replication.ErrUnknown):
+		code = "outcome_unknown"
+	case errors.Is(err, replication.ErrUnavailable):
+		code = "unavailable"
+	case errors.Is(err, replication.ErrBusy):
+		code = "busy"
+	default:
+		a.logger.Error("a request failed", "error", err)
+		problem{http.StatusInternalServerError, "internal", "", err.Error()}.answer(w)
 		return
 	}
-	_, _ = w.Write(status) // the sender is gone: it asks again
-}
-
-// stats tells how many keys this node holds.
-func (k *kv) stats(w http.ResponseWriter, _ *http.Request) {
-	type row struct {
-		Partition string `json:"partition"`
-		Role      string `json:"role"`
-		Keys      int    `json:"keys"`
-	}
-	rows := []row{}
-	total, led := 0, 0
-	me := k.ck.GetMyNodeID()
-	for _, p := range k.ck.Topology().Partitions {
-		rep := p.Replica(me)
-		if rep == nil {
-			continue
-		}
-		n, err := k.store.Count(p.Index)
-		if err != nil {
-			fail(w, http.StatusInternalServerError, err.Error())
-			return
-		}
-		role := rep.State.String()
-		if p.Primary == me {
-			role = "primary"
-			led += n
-		}
-		total += n
-		rows = append(rows, row{p.ID, role, n})
-	}
-	respond(w, map[string]any{"node": me, "keys": total, "keys_as_primary": led, "partitions": rows}, nil)
-}
-
-// respond answers with a value, or with 404 for errAbsent.
-func respond(w http.ResponseWriter, v any, err error) {
-	if err != nil {
-		fail(w, http.StatusNotFound, err.Error())
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // the client is gone: nobody to tell
-}
-
-func fail(w http.ResponseWriter, status int, message string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]string{"code": http.StatusText(status), "message": message}})
+	w.Header().Set("Retry-After", "1")
+	problem{http.StatusServiceUnavailable, code, "", err.Error()}.answer(w)
 }

@@ -1,0 +1,257 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/examples/internal/store"
+	"github.com/skshohagmiah/clusterkit/examples/internal/wire"
+)
+
+const (
+	// again is the pause before something is tried again that no change of
+	// the topology announces, such as a node that comes back.
+	again = 10 * time.Millisecond
+	// maxWrites bounds the writes under way on this node as primary, those
+	// included whose client has given up.
+	maxWrites = 4096
+	// maxAsked bounds the forwarded requests that this node works on.
+	maxAsked = 4096
+)
+
+// Errors of Do.
+var (
+	// ErrUnknown: the write may be stored or not; to write the same again is safe.
+	ErrUnknown = errors.New("the outcome is unknown: the write may be stored or not; send it again")
+	// ErrUnavailable: nothing was done, since no primary answered in time.
+	ErrUnavailable = errors.New("the partition has no primary that answers: try again")
+	// ErrBusy: nothing was done, since too much is under way.
+	ErrBusy = errors.New("too many requests are under way: try again later")
+)
+
+// errNotPrimary: this node is not, or no longer, the one to answer. What it
+// began may be done or not.
+var errNotPrimary = errors.New("replication: not the primary")
+
+// Cluster is what the package needs of ClusterKit.
+type Cluster interface {
+	GetPartition(key string) (*clusterkit.Partition, error)
+	IsPrimary(p *clusterkit.Partition) bool
+	GetMyNodeID() string
+	Topology() *clusterkit.Topology
+	WaitVersion(ctx context.Context, version uint64) error
+}
+
+var _ Cluster = (*clusterkit.ClusterKit)(nil)
+
+// Config says what a Node stands on. Every field is required but Logger.
+type Config struct {
+	Cluster Cluster
+	Store   *store.Store
+	// Service is the name under which nodes register the address that serves
+	// Node.Register's routes.
+	Service string
+	Logger  *slog.Logger
+}
+
+// Node is one node of the store. It is safe for concurrent use.
+type Node struct {
+	c       Config
+	ctx     context.Context
+	cancel  context.CancelFunc
+	tasks   sync.WaitGroup
+	copies  *http.Client
+	writes  chan struct{} // one element per write under way
+	asked   chan struct{} // one element per forwarded request under way
+	retired atomic.Bool
+
+	mu     sync.Mutex
+	closed bool
+	change chan struct{} // closed at the next topology
+	parts  map[int]*partition
+	peers  map[string]*peer // by node
+	bound  bool
+}
+
+// peer is the way to a node at the address that it had when it was last used.
+type peer struct {
+	addr, to string
+	wire     *wire.Peer
+}
+
+// partition is what this node knows of one partition.
+type partition struct {
+	index int
+
+	// mu makes one step of: look at the topology and at the fence, give out a
+	// version, make a record visible in the store. It is never held while
+	// waiting for the disk or for another node.
+	mu    sync.Mutex
+	fence fence
+	// pending are the newest writes under way, by key: they are visible in
+	// the store and not acknowledged yet.
+	pending map[string]*write
+	// opening is closed when the attempt to open an epoch that is under way
+	// ends; nil when there is none.
+	opening chan struct{}
+}
+
+// New returns a node that follows its cluster until Close. Register its
+// routes and its Transition before the cluster starts.
+func New(c Config) *Node {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	n := &Node{
+		c: c, change: make(chan struct{}), parts: make(map[int]*partition), peers: make(map[string]*peer),
+		copies: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2, IdleConnTimeout: 10 * time.Second, ResponseHeaderTimeout: sourceWithin + time.Second}},
+		writes: make(chan struct{}, maxWrites), asked: make(chan struct{}, maxAsked),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.tasks.Go(n.follow)
+	return n
+}
+
+// Close ends what is under way and returns when nothing of the node runs any
+// more. Stop the cluster, and the server of the routes, before.
+func (n *Node) Close() {
+	n.mu.Lock()
+	n.closed = true
+	n.mu.Unlock()
+	n.cancel()
+	n.mu.Lock()
+	peers := n.peers
+	n.peers = nil
+	n.mu.Unlock()
+	for _, p := range peers {
+		p.wire.Close()
+	}
+	n.tasks.Wait()
+	n.copies.CloseIdleConnections()
+}
+
+// Retire makes this node answer for nothing any more: it forwards what it is
+// asked, as far as it knows where. Call it when ClusterKit has stopped, whose
+// last topology may name this node as primary for ever.
+func (n *Node) Retire() { n.retired.Store(true) }
+
+// hold keeps Close waiting until n.tasks.Done; false after Close.
+func (n *Node) hold() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.closed {
+		n.tasks.Add(1)
+	}
+	return !n.closed
+}
+
+// spawn runs f on a goroutine that Close waits for; false after Close.
+func (n *Node) spawn(f func()) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return false
+	}
+	n.tasks.Go(f)
+	return true
+}
+
+// follow announces every new topology to those that wait for one.
+func (n *Node) follow() {
+	version := uint64(0)
+	for n.c.Cluster.WaitVersion(n.ctx, version+1) == nil {
+		version = n.c.Cluster.Topology().Version
+		n.mu.Lock()
+		close(n.change)
+		n.change = make(chan struct{})
+		n.mu.Unlock()
+	}
+}
+
+// changed returns a channel that is closed at the next topology. Take it
+// before looking at the topology.
+func (n *Node) changed() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.change
+}
+
+// pause returns after a short while, at the next topology, or with ctx, whose
+// error it returns.
+func pause(ctx context.Context, changed <-chan struct{}) error {
+	t := time.NewTimer(again)
+	defer t.Stop()
+	select {
+	case <-changed:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
+func (n *Node) part(i int) *partition {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p, ok := n.parts[i]
+	if !ok {
+		p = &partition{index: i, pending: make(map[string]*write)}
+		n.parts[i] = p
+	}
+	return p
+}
+
+// me returns this node's id.
+func (n *Node) me() string { return n.c.Cluster.GetMyNodeID() }
+
+// bind makes sure that the store's data is this cluster's.
+func (n *Node) bind() error {
+	n.mu.Lock()
+	bound := n.bound
+	n.mu.Unlock()
+	if bound {
+		return nil
+	}
+	if err := n.c.Store.Bind(n.c.Cluster.Topology().ClusterID); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.bound = true
+	n.mu.Unlock()
+	return nil
+}
+
+// start sends a request to a node.
+func (n *Node) start(id string, kind byte, body []byte) *wire.Call {
+	t := n.c.Cluster.Topology()
+	node := t.Node(id)
+	if node == nil || node.Service(n.c.Service) == "" {
+		return wire.Failed(wire.ErrBroken)
+	}
+	return n.peer(node.Service(n.c.Service), address(t.ClusterID, id), id, kind, body)
+}
+
+func (n *Node) peer(addr, to, id string, kind byte, body []byte) *wire.Call {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return wire.Failed(wire.ErrBroken)
+	}
+	p := n.peers[id]
+	if p == nil || p.addr != addr || p.to != to {
+		if p != nil {
+			n.tasks.Go(p.wire.Close) // its calls fail, and go to the new address
+		}
+		p = &peer{addr: addr, to: to, wire: wire.NewPeer(wire.Dialer(addr, streamPath, to))}
+		n.peers[id] = p
+	}
+	return p.wire.Start(kind, body)
+}
+
+// address names a node of a cluster in a handshake.
+func address(clusterID, node string) string { return clusterID + "/" + node }

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+
+	"github.com/skshohagmiah/clusterkit"
+)
+
+// environment is what the environment variables say.
+type environment struct {
+	options clusterkit.Options
+	kvAddr  string
+	level   slog.Level
+}
+
+// readEnv reads the environment. The error names every variable that is wrong.
+func readEnv(lookup func(string) (string, bool)) (environment, error) {
+	get := func(name string) string { v, _ := lookup(name); return v }
+	var errs []error
+	number := func(name string) int {
+		v := get(name)
+		if v == "" {
+			return 0
+		}
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 {
+			errs = append(errs, fmt.Errorf("%s %q: use a whole number above 0", name, v))
+		}
+		return n
+	}
+	e := environment{kvAddr: get("KV_ADDR"), options: clusterkit.Options{
+		NodeID: get("NODE_ID"), NodeName: get("NODE_NAME"), HTTPAddr: get("HTTP_ADDR"), RaftAddr: get("RAFT_ADDR"),
+		GossipAddr: get("GOSSIP_ADDR"), JoinAddr: get("JOIN_ADDR"), DataDir: get("DATA_DIR"), Zone: get("ZONE"),
+		Weight: number("WEIGHT"), Hash: get("HASH"),
+		Config: &clusterkit.Config{PartitionCount: number("PARTITION_COUNT"), ReplicationFactor: number("REPLICATION_FACTOR")},
+	}}
+	for _, name := range []string{"NODE_ID", "HTTP_ADDR", "KV_ADDR"} {
+		if get(name) == "" {
+			errs = append(errs, fmt.Errorf("%s is required", name))
+		}
+	}
+	if e.kvAddr != "" {
+		if err := validAddr(e.kvAddr); err != nil {
+			errs = append(errs, fmt.Errorf("KV_ADDR %q: %w", e.kvAddr, err))
+		}
+	}
+	if e.options.DataDir == "" {
+		e.options.DataDir = filepath.Join("clusterkit-data", e.options.NodeID)
+	}
+	if v := get("BOOTSTRAP"); v != "" {
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("BOOTSTRAP %q: use true or false", v))
+		}
+		e.options.Bootstrap = b
+	}
+	if v := get("LOG_LEVEL"); v != "" {
+		if err := e.level.UnmarshalText([]byte(v)); err != nil {
+			errs = append(errs, fmt.Errorf("LOG_LEVEL %q: use debug, info, warn or error", v))
+		}
+	}
+	return e, errors.Join(errs...)
+}
+
+func validAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return errors.New("use host:port or :port, for example :8180")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("port %q: use a number from 1 to 65535, since other nodes must know it", port)
+	}
+	return nil
+}
+
+// advertise returns the address at which other nodes reach a listening
+// address. One that names no host is taken to be for this machine only.
+func advertise(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return addr
+	}
+	return net.JoinHostPort("127.0.0.1", port)
+}
