@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -47,44 +49,80 @@ var _ Cursor = (*File)(nil)
 // which closes it, or calls Close.
 func OpenFile(dir string) (f *File, err error) {
 	path := filepath.Join(dir, cursorFile)
-	defer func() {
-		// bbolt panics on a file whose pages do not fit together.
-		if p := recover(); p != nil {
-			err = fmt.Errorf("hooks: %s is damaged: %v: remove this file: every duty is then delivered again", path, p)
-		}
-	}()
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: cursorLockWait, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
-	if err != nil {
-		return nil, fmt.Errorf("hooks: open %s: %w: DataDir must be writable and belong to this process alone; a damaged file may be removed: every duty is then delivered again", path, err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(cursorBucket)
+	f = &File{path: path, wake: make(chan struct{}, 1), pending: make(map[int]topology.Duty)}
+	err = protect(func() error {
+		// The free list stays in the file: without it bbolt walks all pages on
+		// a goroutine of its own, where nobody can recover from a damaged one.
+		f.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: cursorLockWait, FreelistType: bbolt.FreelistMapType})
 		return err
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("hooks: %s: %w", path, err), db.Close())
+		return nil, fmt.Errorf("hooks: open %s: %w: DataDir must be writable and belong to this process alone; %s", path, err, remedy)
 	}
-	return &File{path: path, db: db, wake: make(chan struct{}, 1), pending: make(map[int]topology.Duty)}, nil
+	err = protect(func() error {
+		return f.db.Update(func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(cursorBucket)
+			return errors.Join(err, tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
+				if !bytes.Equal(name, cursorBucket) {
+					return fmt.Errorf("it holds %q, which is not a cursor's", name)
+				}
+				return nil
+			}))
+		})
+	})
+	if err == nil {
+		_, err = f.Load()
+	} else {
+		err = fmt.Errorf("hooks: prepare %s: %w: DataDir must be writable and have room; %s", path, err, remedy)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.db.Close())
+	}
+	return f, nil
+}
+
+const remedy = "if the file is damaged, remove it: every duty that is held is then delivered again"
+
+// protect turns a panic or a memory fault in bbolt (a damaged page, a
+// truncated file) into an error.
+func protect(call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the file is damaged: %v", p)
+		}
+	}()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	return call()
 }
 
 // Load returns the delivered duties. A value that does not match its checksum
 // is an error that names the file and the remedy.
 func (f *File) Load() (map[int]topology.Duty, error) {
 	out := make(map[int]topology.Duty)
-	err := f.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(cursorBucket).ForEach(func(k, v []byte) error {
-			if len(k) != 4 || len(v) < 4 || crc32.Checksum(v[4:], castagnoli) != binary.BigEndian.Uint32(v) {
-				return fmt.Errorf("%s is damaged: remove this file: every duty is then delivered again", f.path)
-			}
-			var d topology.Duty
-			if err := json.Unmarshal(v[4:], &d); err != nil {
-				return fmt.Errorf("%s: %w", f.path, err)
-			}
-			out[int(binary.BigEndian.Uint32(k))] = d
-			return nil
+	err := protect(func() error {
+		return f.db.View(func(tx *bbolt.Tx) error {
+			return tx.Bucket(cursorBucket).ForEach(func(k, v []byte) error {
+				if len(k) != 4 || len(v) < 4 || checksum(k, v[4:]) != binary.BigEndian.Uint32(v) {
+					return fmt.Errorf("the checksum of %x is wrong", k)
+				}
+				var d topology.Duty
+				if err := json.Unmarshal(v[4:], &d); err != nil {
+					return err
+				}
+				out[int(binary.BigEndian.Uint32(k))] = d
+				return nil
+			})
 		})
 	})
-	return out, err
+	if err != nil {
+		return nil, fmt.Errorf("hooks: read %s: %w: %s", f.path, err, remedy)
+	}
+	return out, nil
+}
+
+// checksum covers the key as well: bbolt's pages have none.
+func checksum(key, body []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, body)
 }
 
 // Save notes a delivered duty; Run makes it durable soon.
@@ -131,29 +169,33 @@ func (f *File) flush() error {
 	if len(pending) == 0 {
 		return nil
 	}
-	err := f.db.Update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(cursorBucket)
-		for i, d := range pending {
-			key := binary.BigEndian.AppendUint32(nil, uint32(i))
-			if d.Role == topology.RoleNone {
-				if err := b.Delete(key); err != nil {
-					return err
-				}
-				continue
-			}
-			body, err := json.Marshal(d)
-			if err != nil {
-				return err
-			}
-			value := append(binary.BigEndian.AppendUint32(nil, crc32.Checksum(body, castagnoli)), body...)
-			if err := b.Put(key, value); err != nil {
-				return err
-			}
-		}
-		return nil
+	err := protect(func() error {
+		return f.db.Update(func(tx *bbolt.Tx) error { return put(tx.Bucket(cursorBucket), pending) })
 	})
 	if err != nil {
-		return fmt.Errorf("hooks: write %s: %w: DataDir must be writable and have room", f.path, err)
+		return fmt.Errorf("hooks: write %s: %w: DataDir must be writable and have room; %s", f.path, err, remedy)
+	}
+	return nil
+}
+
+// put writes duties into the bucket; one that holds nothing leaves nothing.
+func put(b *bbolt.Bucket, duties map[int]topology.Duty) error {
+	for i, d := range duties {
+		key := binary.BigEndian.AppendUint32(nil, uint32(i))
+		if d.Role == topology.RoleNone {
+			if err := b.Delete(key); err != nil {
+				return err
+			}
+			continue
+		}
+		body, err := json.Marshal(d)
+		if err != nil {
+			return err
+		}
+		value := append(binary.BigEndian.AppendUint32(nil, checksum(key, body)), body...)
+		if err := b.Put(key, value); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -1,8 +1,11 @@
 package hooks
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
@@ -15,13 +18,21 @@ import (
 type job struct {
 	partition   int
 	duty        topology.Duty
-	call        bool // the duty is new: call the hooks
+	call        bool // the duty, or a hook, is new: call the hooks
 	ack         topology.AckStep
 	transition  Transition
-	target      topology.Node // this node, for ChangeFuncs
-	transitions []TransitionFunc
-	changes     []ChangeFunc
-	news        []news // copies of other nodes
+	target      *topology.Node   // this node, for ChangeFuncs
+	transitions []TransitionFunc // those that have not succeeded with this duty
+	changes     []ChangeFunc     // likewise
+	news        []news           // copies of other nodes
+	listeners   []ChangeFunc     // for news
+}
+
+// result is what became of a job.
+type result struct {
+	transitions, changes int   // hooks that succeeded
+	err                  error // of the hook that did not
+	ack                  error // why the acknowledgement was not taken
 }
 
 // news is a copy that another node must make.
@@ -29,20 +40,38 @@ type news struct{ from, to *topology.Node }
 
 // work delivers what one partition wants until it is at rest or must wait.
 func (d *Dispatcher) work(i int, b *box) {
+	var j job
+	returned := true
+	defer func() {
+		if !returned {
+			// The hook ended its goroutine (runtime.Goexit, as FailNow of a
+			// test does): a failure like any other.
+			if d.done(b, j, result{err: errExited}) {
+				d.mu.Lock()
+				d.release(b)
+				d.schedule(i)
+				d.mu.Unlock()
+			}
+		}
+	}()
 	for {
 		ctx, cancel := context.WithCancel(d.ctx)
-		j, ok := d.next(i, b, cancel)
-		if !ok {
+		var ok bool
+		if j, ok = d.next(i, b, cancel); !ok {
 			cancel()
 			return
 		}
-		err := d.run(ctx, j)
+		returned = false
+		res := d.run(ctx, j)
+		returned = true
 		cancel()
-		if !d.done(b, j, err) {
+		if !d.done(b, j, res) {
 			return
 		}
 	}
 }
+
+var errExited = errors.New("hooks: the hook ended its goroutine")
 
 // next decides what is to be done for a partition. When nothing is, it gives
 // the slot back and returns false.
@@ -55,18 +84,46 @@ func (d *Dispatcher) next(i int, b *box, cancel context.CancelFunc) (job, bool) 
 		d.decide(&j, b)
 	}
 	if !j.call && j.ack == "" && len(j.news) == 0 {
+		b.since = time.Time{}
 		d.release(b)
 		return job{}, false
 	}
-	if j.duty != b.working {
-		b.attempt = 0
-	}
-	b.working, b.cancel = j.duty, cancel
+	b.cancel = cancel
 	if j.call {
-		b.attempt++
-		j.transition.Attempt, j.transition.Resumed = b.attempt, b.resumed
+		d.begin(&j, b)
 	}
 	return j, true
+}
+
+// begin notes that a duty is handed out. From then on its end must be told,
+// even if no call succeeds and after a restart: a copy that was begun may have
+// left data behind. The caller holds mu.
+func (d *Dispatcher) begin(j *job, b *box) {
+	hooked := len(j.transitions)+len(j.changes) > 0
+	if b.delivered.Role == topology.RoleNone && b.begun == (topology.Duty{}) && j.duty.Role != topology.RoleNone && hooked {
+		// Of no incarnation: differs from any duty.
+		d.c.Cursor.Save(j.partition, topology.Duty{Role: j.duty.Role})
+	}
+	if j.duty == b.delivered && b.begun == (topology.Duty{}) {
+		b.before = j.duty.Role // only the hook is new
+	}
+	if b.attempt++; b.attempt > 1 && hooked {
+		d.stats.Retries++
+	}
+	b.begun = j.duty
+	j.transition.Before, j.transition.Attempt, j.transition.Resumed = b.before, b.attempt, b.resumed
+}
+
+// take makes a duty the one in work. The caller holds mu.
+func (b *box) take(duty topology.Duty) {
+	if duty == b.working {
+		return
+	}
+	b.working, b.before = duty, b.delivered.Role
+	if b.begun != (topology.Duty{}) {
+		b.before = b.begun.Role
+	}
+	b.attempt, b.ackAttempt, b.transitions, b.changes = 0, 0, 0, 0
 }
 
 // decide fills in the job. The caller holds mu.
@@ -74,22 +131,24 @@ func (d *Dispatcher) decide(j *job, b *box) {
 	t := d.topology
 	p := t.Partitions[j.partition]
 	j.duty = d.duty(p)
-	j.transitions, j.changes = slices.Clone(d.transitions), slices.Clone(d.changes)
-	j.target = *t.Node(d.c.NodeID)
-	j.transition = transition(t, d.c.NodeID, p, b.delivered, j.duty)
-	j.call = j.duty != b.delivered
+	b.take(j.duty)
+	j.transitions, j.changes = pending(j.duty, d.transitions[b.transitions:], d.changes[b.changes:])
+	j.call = due(b.delivered, b.begun, j.duty, len(j.transitions)+len(j.changes))
+	j.target = copyNode(t.Node(d.c.NodeID))
+	j.transition = transition(t, d.c.NodeID, p, b.before, j.duty)
 	if j.call || b.acked {
 		j.ack = ackStep(j.duty)
 	}
-	if len(j.changes) == 0 {
+	if len(d.changes) == 0 {
 		return
 	}
+	j.listeners = slices.Clone(d.changes)
 	now := copies(p, d.c.NodeID, true, true)
 	for _, c := range now {
 		if !slices.Contains(b.told, c) {
-			n := news{to: copyNode(t.Node(c.node))}
+			n := news{to: t.Node(c.node)}
 			if s := t.Sources(p, c.node); len(s) > 0 {
-				n.from = copyNode(s[0])
+				n.from = s[0]
 			}
 			j.news = append(j.news, n)
 		}
@@ -98,38 +157,53 @@ func (d *Dispatcher) decide(j *job, b *box) {
 }
 
 // done takes the result of a job, and reports whether to look again at once.
-func (d *Dispatcher) done(b *box, j job, err error) bool {
+func (d *Dispatcher) done(b *box, j job, res result) bool {
+	if res.err != nil && d.ctx.Err() == nil {
+		d.c.Logger.Warn("hook failed", "partition", j.transition.PartitionID,
+			"role", string(j.duty.Role), "attempt", j.transition.Attempt, "error", res.err)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b.cancel = nil
-	if err != nil {
-		if d.ctx.Err() == nil && !b.again {
-			d.c.Logger.Warn("hook failed and will be called again", "partition", j.transition.PartitionID,
-				"role", string(j.duty.Role), "attempt", b.attempt, "error", err)
-			d.later(j.partition, b, pauseBefore(b.attempt))
-			return false
+	b.transitions, b.changes = b.transitions+res.transitions, b.changes+res.changes
+	newest := d.duty(d.topology.Partitions[j.partition])
+	if res.err != nil {
+		if newest != j.duty {
+			return true
 		}
-		return true
+		d.later(j.partition, b, pauseBefore(b.attempt))
+		return false
 	}
 	if j.call {
-		b.delivered, b.resumed, b.attempt = j.duty, false, 0
+		b.delivered, b.begun, b.resumed, b.attempt, b.since = j.duty, topology.Duty{}, false, 0, time.Time{}
+		if newest != j.duty {
+			b.since = time.Now()
+		}
 		if j.ack == "" {
 			d.c.Cursor.Save(j.partition, j.duty)
 		}
 	}
 	b.acked = j.ack != ""
-	if b.acked && !b.again {
+	switch {
+	case !b.acked || b.again:
+		return true
+	case res.ack != nil:
+		b.ackAttempt++
+		d.later(j.partition, b, pauseBefore(b.ackAttempt))
+	default:
 		// The topology answers, by a new duty, or the acknowledgement is lost.
 		d.later(j.partition, b, ackAgain)
-		return false
 	}
-	return true
+	return false
 }
 
 // later gives the slot back and queues the partition again after a pause. The
 // caller holds mu.
 func (d *Dispatcher) later(i int, b *box, pause time.Duration) {
-	b.attempt = max(b.attempt, 1) // a pause belongs to the duty in work
+	if d.wg == nil {
+		d.release(b) // Run ends: nothing may outlive it
+		return
+	}
 	var timer *time.Timer
 	timer = time.AfterFunc(pause, func() {
 		d.mu.Lock()
@@ -161,54 +235,61 @@ func pauseBefore(attempt int) time.Duration {
 }
 
 // run calls the hooks and has the success acknowledged.
-func (d *Dispatcher) run(ctx context.Context, j job) error {
+func (d *Dispatcher) run(ctx context.Context, j job) (res result) {
 	for _, n := range j.news {
-		for _, f := range j.changes {
+		for _, f := range j.listeners {
 			// On other nodes than the target this is news, not work: what
 			// fails here is the application's to see to.
-			if err := d.call(func() error { f(j.transition.PartitionID, n.from, n.to); return nil }); err != nil {
+			if err := d.call(func() error { f(j.transition.PartitionID, copyNode(n.from), copyNode(n.to)); return nil }); err != nil {
 				d.c.Logger.Error("hook panicked", "partition", j.transition.PartitionID, "error", err)
 			}
 		}
 	}
 	if j.call {
-		if err := d.callAll(ctx, j); err != nil {
-			return err
+		if d.callAll(ctx, j, &res); res.err != nil {
+			return res
 		}
 	}
 	if j.ack == "" {
-		return nil
+		return res
 	}
-	err := d.c.Acker.Ack(ctx, topology.Ack{
+	try, cancel := context.WithTimeout(ctx, ackTry)
+	defer cancel()
+	res.ack = d.c.Acker.Ack(try, topology.Ack{
 		Partition: j.partition, Node: d.c.NodeID, Incarnation: d.c.Incarnation, Session: j.duty.Session, Step: j.ack,
 	})
-	if err != nil && ctx.Err() == nil {
-		d.c.Logger.Debug("acknowledgement failed and will be sent again", "partition", j.transition.PartitionID, "error", err)
+	if res.ack != nil && ctx.Err() == nil {
+		d.c.Logger.Debug("acknowledgement failed and will be sent again", "partition", j.transition.PartitionID, "error", res.ack)
 	}
-	return nil
+	return res
 }
 
-// callAll calls every hook that the duty concerns.
-func (d *Dispatcher) callAll(ctx context.Context, j job) error {
+// callAll calls every hook that the duty concerns, until one fails. A hook
+// that was superseded has not succeeded, whatever it returned: its data may be
+// of a session that is over.
+func (d *Dispatcher) callAll(ctx context.Context, j job, res *result) {
 	for _, f := range j.transitions {
-		if err := d.call(func() error { return f(ctx, j.transition) }); err != nil {
-			return err
+		tr := j.transition // each hook gets nodes of its own
+		tr.Sources = slices.Clone(tr.Sources)
+		for i := range tr.Sources {
+			tr.Sources[i] = *copyNode(&tr.Sources[i])
 		}
-	}
-	if j.duty.Role != topology.RoleLearner {
-		return nil
+		if res.err = cmp.Or(d.call(func() error { return f(ctx, tr) }), ctx.Err()); res.err != nil {
+			return
+		}
+		res.transitions++
 	}
 	for _, f := range j.changes {
-		to := j.target
 		var from *topology.Node
 		if len(j.transition.Sources) > 0 {
 			from = copyNode(&j.transition.Sources[0])
 		}
-		if err := d.call(func() error { f(j.transition.PartitionID, from, &to); return nil }); err != nil {
-			return err
+		err := d.call(func() error { f(j.transition.PartitionID, from, copyNode(j.target)); return nil })
+		if res.err = cmp.Or(err, ctx.Err()); res.err != nil {
+			return
 		}
+		res.changes++
 	}
-	return ctx.Err()
 }
 
 // call runs user code: a panic becomes an error.
@@ -228,13 +309,17 @@ func (d *Dispatcher) call(f func() error) (err error) {
 			d.stats.Panics++
 		}
 	}()
-	return f()
+	err = errExited // what the counters see if f never returns
+	err = f()
+	return err
 }
 
+// copyNode returns a node that user code may write to.
 func copyNode(n *topology.Node) *topology.Node {
 	if n == nil {
 		return nil
 	}
 	c := *n
+	c.Services = maps.Clone(n.Services)
 	return &c
 }

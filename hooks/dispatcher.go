@@ -36,7 +36,7 @@ type Cursor interface {
 }
 
 // Config says for whom duties are delivered, and how. All fields but
-// Parallel are required.
+// Parallel and StopTimeout are required.
 type Config struct {
 	// NodeID, UUID and Incarnation name this node.
 	NodeID      string
@@ -47,7 +47,10 @@ type Config struct {
 	Cursor      Cursor
 	// Parallel is how many hooks run at a time. Default 16.
 	Parallel int
-	Logger   *slog.Logger
+	// StopTimeout bounds how long Run waits, after its context has ended, for
+	// hooks that do not heed theirs. Default 0: for as long as they take.
+	StopTimeout time.Duration
+	Logger      *slog.Logger
 }
 
 const (
@@ -55,9 +58,12 @@ const (
 	// backoffMin and backoffMax bound the pause before another call.
 	backoffMin = 50 * time.Millisecond
 	backoffMax = 10 * time.Second
-	// ackAgain is the pause before an acknowledgement that has shown no
-	// effect is sent again.
+	// ackAgain is the pause before an acknowledgement that was taken and has
+	// shown no effect is sent again.
 	ackAgain = time.Second
+	// ackTry bounds one attempt to acknowledge, so that a cluster without a
+	// leader does not hold every slot.
+	ackTry = 5 * time.Second
 	// slowStop is when hooks that hold up the end are named in the log.
 	slowStop = 5 * time.Second
 )
@@ -82,25 +88,40 @@ type Dispatcher struct {
 // box is one partition's place: what was delivered, and what is being done.
 type box struct {
 	delivered topology.Duty
-	told      []copyOf // copies of other nodes that ChangeFuncs were told of
-	resumed   bool     // what comes next may have been delivered before
-	attempt   int
-	acked     bool // the duty delivered last waits for its acknowledgement's effect
+	begun     topology.Duty // handed out after delivered, without success; zero for none
+	told      []copyOf      // copies of other nodes that ChangeFuncs were told of
+	resumed   bool          // what comes next may have been delivered before
+	acked     bool          // the duty delivered last waits for its acknowledgement's effect
+	since     time.Time     // when the duty to be delivered was first seen; zero for none
 
-	busy    bool
-	queued  bool
-	again   bool // something changed while busy
-	working topology.Duty
-	cancel  context.CancelFunc
-	retry   *time.Timer
+	// Of the duty in work: the role before it, the calls and acknowledgements
+	// so far, and how many hooks of each form have succeeded, in the order in
+	// which they were registered.
+	working     topology.Duty
+	before      topology.Role
+	attempt     int
+	ackAttempt  int
+	transitions int
+	changes     int
+
+	busy   bool
+	queued bool
+	again  bool // something changed while busy
+	cancel context.CancelFunc
+	retry  *time.Timer
 }
 
 // Stats counts what the dispatcher has done.
 type Stats struct {
-	Calls, Failures, Panics uint64
+	// Calls of hooks; those among them that failed, panics included; those
+	// that panicked; and those that repeat an earlier call for the same duty.
+	Calls, Failures, Panics, Retries uint64
 	// Running hooks run now; Waiting partitions have a duty to be delivered
 	// and wait for a slot or for another try.
 	Running, Waiting int
+	// Oldest is how long the duty has waited that has waited longest; 0 when
+	// none does. A hook that runs for long makes its own duty wait.
+	Oldest time.Duration
 }
 
 // New returns a dispatcher without hooks; Run runs it.
@@ -112,7 +133,8 @@ func New(c Config) *Dispatcher {
 }
 
 // OnTransition adds a hook. One that is added after Run began is told of all
-// duties that are held, and so are the others once more.
+// duties that are held, as Resumed; the other hooks are not told again. It
+// does not wait for that.
 func (d *Dispatcher) OnTransition(f TransitionFunc) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -128,15 +150,15 @@ func (d *Dispatcher) OnPartitionChange(f ChangeFunc) {
 	d.repeat()
 }
 
-// repeat makes every duty that is held be delivered again. The caller holds mu.
+// repeat makes every duty that is held be delivered to a new hook. The caller
+// holds mu.
 func (d *Dispatcher) repeat() {
 	if d.wg == nil {
 		return
 	}
 	for i, b := range d.boxes {
-		b.resumed = true
-		if b.delivered.Role != topology.RoleNone && b.delivered.Role != "" {
-			b.delivered.Incarnation = 0 // of no incarnation: differs from any duty
+		if b.delivered.Role != topology.RoleNone {
+			b.resumed = true
 		}
 		d.schedule(i)
 	}
@@ -161,12 +183,16 @@ func (d *Dispatcher) Stats() Stats {
 		if b.queued || b.retry != nil && !b.acked {
 			s.Waiting++
 		}
+		if !b.since.IsZero() {
+			s.Oldest = max(s.Oldest, time.Since(b.since))
+		}
 	}
 	return s
 }
 
 // Run delivers until ctx ends, and returns when no hook runs any more. A hook
-// that does not heed its context holds Run up. The error is the cursor's.
+// that does not heed its context holds Run up, for Config.StopTimeout if that
+// is set. Run is called once. The error is the cursor's.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	loaded, err := d.c.Cursor.Load()
 	if err != nil {
@@ -212,7 +238,20 @@ func (d *Dispatcher) wait(wg *sync.WaitGroup) {
 		d.c.Logger.Warn("hooks hold up the stop: they should return when their context ends", "partitions", late)
 	})
 	defer warn.Stop()
-	wg.Wait()
+	if d.c.StopTimeout <= 0 {
+		wg.Wait()
+		return
+	}
+	ended := make(chan struct{})
+	var waiter sync.WaitGroup // ends with the last hook
+	waiter.Go(func() { wg.Wait(); close(ended) })
+	timeout := time.NewTimer(d.c.StopTimeout)
+	defer timeout.Stop()
+	select {
+	case <-ended:
+	case <-timeout.C:
+		d.c.Logger.Warn("hooks still run: they should return when their context ends", "partitions", late)
+	}
 }
 
 // look schedules the partitions whose duty may have changed. Until this
@@ -278,11 +317,14 @@ func (d *Dispatcher) schedule(i int) {
 	if d.wg == nil || d.topology == nil {
 		return
 	}
+	if b.since.IsZero() && i < len(d.topology.Partitions) && d.duty(d.topology.Partitions[i]) != b.delivered {
+		b.since = time.Now()
+	}
 	if b.busy {
 		b.again = true
 		return
 	}
-	if b.retry != nil && b.attempt > 0 && i < len(d.topology.Partitions) && d.duty(d.topology.Partitions[i]) == b.working {
+	if b.retry != nil && i < len(d.topology.Partitions) && d.duty(d.topology.Partitions[i]) == b.working {
 		return // the pause before the next try of the same duty goes on
 	}
 	if b.retry != nil {

@@ -257,7 +257,7 @@ func TestASupersededCallIsCancelledAndTheNewestDelivered(t *testing.T) {
 		w.commit(topology.MoveAbort{Partition: 0, Session: w.Topology().Partitions[0].Move.Session})
 		time.Sleep(time.Minute)
 		// What was begun is delivered to its end: the learner's role is gone.
-		expect(t, "calls", c.story(), []string{"0 none→learner #1"})
+		expect(t, "calls", c.story(), []string{"0 none→learner #1", "0 learner→none #1"})
 	})
 }
 

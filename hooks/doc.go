@@ -15,7 +15,10 @@
 // the duty has changed (the call's context ends then). Duties in between may
 // be skipped, the last never is; a duty that others wait for cannot be
 // skipped, because the topology does not go on before the acknowledgement.
-// After a restart every duty that is still held is delivered again.
+// A role that was handed out has its end told, even if no call for it
+// succeeded: a copy that was given up may have left data behind. After a
+// restart every duty that is still held is delivered again, and the end of
+// those that are not.
 //
 // Hooks never run on a goroutine of Raft or gossip, and a slow or failing
 // hook holds up only its own partition, as long as no more than

@@ -2,6 +2,7 @@ package hooks
 
 import (
 	"context"
+	"slices"
 
 	"github.com/skshohagmiah/clusterkit/topology"
 )
@@ -20,7 +21,8 @@ type Transition struct {
 	// passes it to its source, which must have applied it (WaitVersion) before
 	// it reads: from then on the source sends new writes to this node as well.
 	Version uint64
-	// Before is the role that was delivered last, After is the one to take.
+	// Before is the role that was handed out last, whether or not a call for
+	// it succeeded; After is the one to take. After none, the data may go.
 	Before, After topology.Role
 	// Sources are the active in-sync replicas other than this node, the
 	// primary first: where to copy from.
@@ -54,10 +56,10 @@ type TransitionFunc func(ctx context.Context, t Transition) error
 type ChangeFunc func(partitionID string, copyFrom, copyTo *topology.Node)
 
 // transition describes the step from one duty to another.
-func transition(t *topology.Topology, self string, p *topology.Partition, before, after topology.Duty) Transition {
+func transition(t *topology.Topology, self string, p *topology.Partition, before topology.Role, after topology.Duty) Transition {
 	tr := Transition{
 		PartitionID: p.ID, Partition: p.Index, Epoch: p.Epoch, Session: after.Session, Version: t.Version,
-		Before: before.Role, After: after.Role,
+		Before: before, After: after.Role,
 	}
 	if p.Move != nil {
 		tr.Reason = string(p.Move.Reason)
@@ -65,10 +67,24 @@ func transition(t *topology.Topology, self string, p *topology.Partition, before
 	for _, n := range t.Sources(p, self) {
 		tr.Sources = append(tr.Sources, *n)
 	}
-	if tr.Before == "" {
-		tr.Before = topology.RoleNone
-	}
 	return tr
+}
+
+// due decides whether a duty is to be handed out: it differs from the one
+// that was delivered; or one was begun since, which this one must end; or a
+// hook has not been told of it. Holding nothing is no news to a new hook.
+func due(delivered, begun, duty topology.Duty, pending int) bool {
+	return duty != delivered || begun != (topology.Duty{}) || pending > 0 && duty.Role != topology.RoleNone
+}
+
+// pending returns copies of the hooks that a duty concerns, out of those that
+// have not been told of it: every role concerns TransitionFuncs, only copying
+// concerns ChangeFuncs.
+func pending(duty topology.Duty, transitions []TransitionFunc, changes []ChangeFunc) ([]TransitionFunc, []ChangeFunc) {
+	if duty.Role != topology.RoleLearner {
+		changes = nil
+	}
+	return slices.Clone(transitions), slices.Clone(changes)
 }
 
 // ackStep returns what a duty's success is acknowledged as; "" when nobody
