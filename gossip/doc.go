@@ -7,12 +7,12 @@
 //
 // One row of the table is the newest known incarnation of a node:
 //
-//	          probe missed          unanswered
-//	alive ───────────────▶ suspect ────────────▶ dead(silence)
-//	  ▲ │                     │                     │
-//	  │ └── two witnesses ────┴──▶ dead(crash) ◀────┘
-//	  │        of a broken link        │
-//	  └── a probe or a handshake with this very incarnation answers
+//	        probes unanswered
+//	alive ─────────────────────▶ dead(silence)
+//	 ▲ │                              │
+//	 │ └─ two witnesses ─▶ dead(crash) ◀┘
+//	 │    of a broken link    │
+//	 └── a probe or a handshake with this very incarnation answers
 //
 // A higher incarnation replaces the row: the process of the lower one is gone.
 //

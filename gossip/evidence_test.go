@@ -36,7 +36,7 @@ func TestClassify(t *testing.T) {
 		{t.Context(), op(syscall.ECONNREFUSED), redialRefused},
 		{t.Context(), fmt.Errorf("peer: %w", op(syscall.ECONNREFUSED)), redialRefused},
 		{t.Context(), op(syscall.EHOSTUNREACH), redialUnanswered},
-		{t.Context(), op(syscall.ENETUNREACH), redialUnanswered},
+		{t.Context(), op(syscall.ENETUNREACH), redialNone},
 		{t.Context(), context.DeadlineExceeded, redialUnanswered},
 		{t.Context(), op(os.ErrDeadlineExceeded), redialUnanswered},
 		{t.Context(), op(syscall.EMFILE), redialNone},

@@ -81,6 +81,9 @@ type Gossip struct {
 	wake      chan struct{} // cap 1
 	rejoin    chan struct{} // cap 1
 
+	life   sync.Mutex // memberlist panics when it leaves after its shutdown
+	closed bool
+
 	mu    sync.Mutex
 	table *table
 	peers []Peer
@@ -174,6 +177,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	defer g.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer context.AfterFunc(ctx, g.transport.halt)() // a join must not hold up the end
 	if g.links != nil {
 		wg.Go(func() { g.links.run(ctx) })
 	}
@@ -186,14 +190,14 @@ func (g *Gossip) Run(ctx context.Context) error {
 		case <-g.rejoin:
 		case <-timer.C:
 		}
-		g.reunite()
+		g.reunite(ctx)
 		// Jitter keeps nodes that started together from asking together.
 		timer.Reset(rejoinEvery*3/4 + rand.N(rejoinEvery/2))
 	}
 }
 
 // reunite joins every known address at which nobody is known to be alive.
-func (g *Gossip) reunite() {
+func (g *Gossip) reunite(ctx context.Context) {
 	g.mu.Lock()
 	alive := make(map[string]bool)
 	for _, m := range g.table.members() {
@@ -214,6 +218,9 @@ func (g *Gossip) reunite() {
 	}
 	g.mu.Unlock()
 	for _, addr := range missing {
+		if ctx.Err() != nil {
+			return
+		}
 		if _, err := g.list.Join([]string{addr}); err != nil {
 			g.c.Logger.Debug("cannot join by gossip", "addr", addr, "error", err)
 		}
@@ -226,6 +233,11 @@ func (g *Gossip) Leave() {
 	if g.links != nil {
 		g.links.goodbye()
 	}
+	g.life.Lock()
+	defer g.life.Unlock()
+	if g.closed {
+		return
+	}
 	if err := g.list.Leave(leaveTimeout); err != nil {
 		g.c.Logger.Debug("nobody confirmed the farewell", "error", err)
 	}
@@ -234,6 +246,9 @@ func (g *Gossip) Leave() {
 // Close closes the sockets without a farewell. Run does so by itself.
 func (g *Gossip) Close() {
 	g.delegate.close()
+	g.life.Lock()
+	defer g.life.Unlock()
+	g.closed = true
 	_ = g.list.Shutdown() // logs its own errors, and returns none
 }
 
@@ -271,6 +286,19 @@ func (g *Gossip) SetPeers(peers []Peer, leader string, voters []string) {
 	if g.links != nil {
 		g.links.want(targets(g.self.UUID, peers, leader, voters))
 	}
+}
+
+// committedAddr returns the committed cluster port of a node, or "". What a
+// node says of its own address in a handshake is not evidence of anything.
+func (g *Gossip) committedAddr(uuid string) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range g.peers {
+		if p.UUID == uuid {
+			return p.RaftAddr
+		}
+	}
+	return ""
 }
 
 // AddSeeds adds gossip addresses to try, and has them tried at once.

@@ -31,8 +31,13 @@ const (
 	successors = 3
 	// maxAccepted bounds the links that others keep to this node.
 	maxAccepted = 1024
-	// redialWithin is the time in which a live kernel answers a dial.
-	redialWithin = 20 * time.Millisecond
+	// redialWithin is the time in which a live kernel answers a dial, and
+	// redialWithinWAN the same where a round trip alone takes longer.
+	redialWithin    = 20 * time.Millisecond
+	redialWithinWAN = time.Second
+	// tellAgain is how soon the same evidence is told again: both links of a
+	// pair see the same crash.
+	tellAgain = time.Second
 	// redialPause is the pause between attempts within redialWithin.
 	redialPause = 2 * time.Millisecond
 	// handshakeTimeout bounds a handshake; a hung process never answers.
@@ -51,8 +56,7 @@ type hello struct {
 	UUID        string `json:"uuid"`
 	Incarnation uint64 `json:"incarnation"`
 	// Want is the UUID that the dialler believes to be at this address.
-	Want     string `json:"want,omitempty"`
-	RaftAddr string `json:"raft_addr,omitempty"`
+	Want string `json:"want,omitempty"`
 	// Probe asks who is there and nothing more: no link comes of it.
 	Probe bool `json:"probe,omitempty"`
 }
@@ -65,11 +69,18 @@ type links struct {
 	wanted  map[string]Peer // UUID → where to dial
 	changed chan struct{}   // cap 1
 	open    map[net.Conn]struct{}
+	told    map[string]told // UUID → this node's last word against it
 	leaving bool
 }
 
+// told is what was last told of a node.
+type told struct {
+	incarnation uint64
+	at          time.Time
+}
+
 func newLinks(g *Gossip) *links {
-	return &links{g: g, changed: make(chan struct{}, 1), open: make(map[net.Conn]struct{})}
+	return &links{g: g, changed: make(chan struct{}, 1), open: make(map[net.Conn]struct{}), told: make(map[string]told)}
 }
 
 // targets returns the peers to keep links to: the leader, the voters, and the
@@ -172,7 +183,7 @@ func (l *links) accept(ctx context.Context, wg *sync.WaitGroup) {
 				l.remove(conn)
 				return
 			}
-			l.watch(ctx, conn, Peer{UUID: h.UUID, Incarnation: h.Incarnation, RaftAddr: h.RaftAddr})
+			l.watch(ctx, conn, Peer{UUID: h.UUID, Incarnation: h.Incarnation, RaftAddr: l.g.committedAddr(h.UUID)})
 		})
 	}
 }
@@ -207,15 +218,7 @@ func (l *links) watch(ctx context.Context, conn net.Conn, p Peer) {
 	l.g.update(func(t *table) bool { return t.answered(p.UUID, p.Incarnation) })
 	var b [1]byte
 	n, err := conn.Read(b[:])
-	how := endedByKernel
-	switch {
-	case n == 1 && b[0] == goodbyeByte:
-		how = endedByGoodbye
-	case n == 1:
-		how = endedByUs // not of our protocol: no evidence of anything
-	case ctx.Err() != nil || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ETIMEDOUT):
-		how = endedByUs
-	}
+	how := ended(ctx, b[:n], err)
 	l.remove(conn)
 	if how == endedByGoodbye {
 		l.g.update(func(t *table) bool { return t.left(p.UUID, p.Incarnation) })
@@ -226,20 +229,54 @@ func (l *links) watch(ctx context.Context, conn net.Conn, p Peer) {
 	}
 	r := Report{UUID: p.UUID, Incarnation: p.Incarnation, Witness: l.g.self.UUID}
 	l.g.Report(r)
-	if l.g.c.OnReport != nil {
+	if l.g.c.OnReport != nil && l.first(r) {
 		l.g.c.OnReport(ctx, r)
 	}
 }
 
+// ended says how a link ended that was read from. Only an end of stream and a
+// reset are the word of the other side's kernel: after a cut cable the own
+// kernel gives the connection up, with "timed out" or "no route to host".
+func ended(ctx context.Context, read []byte, err error) ending {
+	switch {
+	case len(read) == 1 && read[0] == goodbyeByte:
+		return endedByGoodbye
+	case len(read) == 0 && ctx.Err() == nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):
+		return endedByKernel
+	}
+	return endedByUs
+}
+
+// first reports whether r was not told a moment ago, and notes it.
+func (l *links) first(r Report) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(l.told, func(_ string, t told) bool { return now.Sub(t.at) >= tellAgain })
+	if t, ok := l.told[r.UUID]; ok && t.incarnation == r.Incarnation {
+		return false
+	}
+	l.told[r.UUID] = told{r.Incarnation, now}
+	return true
+}
+
 // investigate dials a node whose link broke, and says what it found.
 func (l *links) investigate(ctx context.Context, p Peer) redial {
-	deadline := time.Now().Add(redialWithin)
-	for {
+	within := redialWithin
+	if l.g.c.Profile == WAN {
+		within = redialWithinWAN
+	}
+	deadline := time.Now().Add(within)
+	for connected := false; ; connected = true {
 		dctx, cancel := context.WithDeadline(ctx, deadline)
 		conn, err := l.g.c.Links.Dial(dctx, p.RaftAddr)
 		cancel()
 		if err != nil {
-			return classify(ctx, err)
+			found := classify(ctx, err)
+			if found == redialUnanswered && connected {
+				return redialNone // its kernel did answer, only the time is up
+			}
+			return found
 		}
 		h, err := l.greet(conn, p.UUID, true)
 		_ = conn.Close()
@@ -248,7 +285,7 @@ func (l *links) investigate(ctx context.Context, p Peer) redial {
 			return redialSame
 		case err == nil:
 			return redialHigher
-		case errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE):
+		case errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE):
 			// A process that is just dying: its listener closes last.
 			if time.Now().After(deadline) {
 				return redialNone
@@ -269,7 +306,9 @@ func classify(ctx context.Context, err error) redial {
 		return redialNone
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return redialRefused
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTDOWN),
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.ENETDOWN):
+		return redialNone // this node has no route: it is the one cut off
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EHOSTDOWN),
 		errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return redialUnanswered
 	}
@@ -292,7 +331,7 @@ func (l *links) dial(ctx context.Context, p Peer) (net.Conn, hello, error) {
 
 // greet says who this node is and whom it looks for, and reads who answers.
 func (l *links) greet(conn net.Conn, want string, probe bool) (hello, error) {
-	me := hello{UUID: l.g.self.UUID, Incarnation: l.g.self.Incarnation, Want: want, RaftAddr: l.g.self.RaftAddr, Probe: probe}
+	me := hello{UUID: l.g.self.UUID, Incarnation: l.g.self.Incarnation, Want: want, Probe: probe}
 	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
 	if err := writeHello(conn, me); err != nil {
 		return hello{}, err

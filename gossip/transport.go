@@ -38,6 +38,8 @@ type transport struct {
 	packet  chan *memberlist.Packet
 	stream  chan net.Conn
 	done    chan struct{}
+	ctx     context.Context // ends with halt: nothing is dialled any more
+	halt    context.CancelFunc
 	once    sync.Once
 	wg      sync.WaitGroup
 }
@@ -83,8 +85,9 @@ func bindTransport(n Network, host, port string) (*transport, error) {
 	if u, ok := packets.(*net.UDPConn); ok {
 		_ = u.SetReadBuffer(socketBuffer) // the kernel may allow less
 	}
+	ctx, halt := context.WithCancel(context.Background())
 	return &transport{
-		network: n, packets: packets, streams: streams,
+		ctx: ctx, halt: halt, network: n, packets: packets, streams: streams,
 		packet: make(chan *memberlist.Packet, queue), stream: make(chan net.Conn), done: make(chan struct{}),
 	}, nil
 }
@@ -93,8 +96,8 @@ func bindTransport(n Network, host, port string) (*transport, error) {
 func (t *transport) addr() string { return t.streams.Addr().String() }
 
 func (t *transport) readPackets() {
+	buf := make([]byte, packetBytes)
 	for {
-		buf := make([]byte, packetBytes)
 		n, from, err := t.packets.ReadFrom(buf)
 		at := time.Now()
 		if err != nil {
@@ -171,13 +174,14 @@ func (t *transport) StreamCh() <-chan net.Conn { return t.stream }
 
 // DialTimeout opens a stream.
 func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(t.ctx, timeout)
 	defer cancel()
 	return t.network.DialContext(ctx, addr)
 }
 
 // Shutdown closes the sockets and waits for the readers.
 func (t *transport) Shutdown() error {
+	t.halt()
 	t.once.Do(func() { close(t.done) })
 	err := errors.Join(t.packets.Close(), t.streams.Close())
 	t.wg.Wait()
@@ -195,7 +199,9 @@ func hostIP(addr string) (string, int, error) {
 	if err != nil {
 		return "", 0, err
 	}
-	if net.ParseIP(host) != nil {
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return "", 0, errors.New("name the address at which other nodes reach this one, for example 10.0.0.5")
+	} else if ip != nil {
 		return host, port, nil
 	}
 	ips, err := net.LookupIP(host)

@@ -1,0 +1,167 @@
+package gossip
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/skshohagmiah/clusterkit/topology"
+)
+
+// lone starts a node that a test drives by hand; it is closed with the test.
+func lone(t *testing.T, n Network, gossipAddr string, seeds ...string) (*Gossip, error) {
+	t.Helper()
+	own, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = own.Close() })
+	g, err := New(Config{
+		ClusterID: "c1", Network: n, Links: tcpLinks{own}, Seeds: seeds, Logger: slog.New(slog.DiscardHandler),
+		Self: topology.Member{
+			NodeID: "n", UUID: "u", Incarnation: 1,
+			RaftAddr: own.Addr().String(), HTTPAddr: "127.0.0.1:1", GossipAddr: gossipAddr,
+		},
+	})
+	if err == nil {
+		t.Cleanup(g.Close)
+	}
+	return g, err
+}
+
+// A port that is too busy to keep a stream belongs to a process that lives.
+func TestAPortThatHangsUpIsNoEvidence(t *testing.T) {
+	t.Parallel()
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for c, err := port.Accept(); err == nil; c, err = port.Accept() {
+			_ = c.Close()
+		}
+	})
+	defer wg.Wait()
+	defer func() { _ = port.Close() }()
+	g, err := lone(t, loopback{}, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		found := g.links.investigate(t.Context(), Peer{UUID: "x", Incarnation: 1, RaftAddr: port.Addr().String()})
+		if isCrash(endedByKernel, found) {
+			t.Fatalf("redial %d accuses a live process", found)
+		}
+	}
+}
+
+// cutOff is a link that the own kernel gave up.
+type cutOff struct{ net.Conn }
+
+func (cutOff) Close() error { return nil }
+func (cutOff) Read([]byte) (int, error) {
+	return 0, &net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.EHOSTUNREACH)}
+}
+
+func TestACutCableIsNoEvidence(t *testing.T) {
+	t.Parallel()
+	g, err := lone(t, loopback{}, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reports atomic.Int32
+	g.c.OnReport = func(context.Context, Report) { reports.Add(1) }
+	// Nobody listens there: only how the link ended speaks for the process.
+	g.links.watch(t.Context(), cutOff{}, Peer{UUID: "x", Incarnation: 1, RaftAddr: "127.0.0.1:1"})
+	if n := reports.Load(); n != 0 {
+		t.Errorf("%d reports, want none", n)
+	}
+}
+
+func TestTheSameEvidenceIsToldOnce(t *testing.T) {
+	t.Parallel()
+	g, err := lone(t, loopback{}, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		r    Report
+		want bool
+	}{
+		{Report{UUID: "x", Incarnation: 1}, true},
+		{Report{UUID: "x", Incarnation: 1}, false},
+		{Report{UUID: "y", Incarnation: 1}, true},
+		{Report{UUID: "x", Incarnation: 2}, true},
+	} {
+		if got := g.links.first(tc.r); got != tc.want {
+			t.Errorf("%+v: first = %v, want %v", tc.r, got, tc.want)
+		}
+	}
+}
+
+// blackhole swallows every dial.
+type blackhole struct {
+	loopback
+	dialled chan struct{}
+}
+
+func (b blackhole) DialContext(ctx context.Context, _ string) (net.Conn, error) {
+	b.dialled <- struct{}{}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestRunEndsInTheMiddleOfAJoin(t *testing.T) {
+	t.Parallel()
+	hole := blackhole{dialled: make(chan struct{}, 1)}
+	g, err := lone(t, hole, "127.0.0.1:0", "10.9.9.1:1", "10.9.9.2:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.links = nil // their listener ends with the test
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	ended := make(chan struct{})
+	wg.Go(func() {
+		defer close(ended)
+		_ = g.Run(ctx)
+	})
+	<-hole.dialled
+	cancel()
+	select {
+	case <-ended:
+	case <-time.After(time.Second): // one join alone takes two
+		t.Error("Run waits for a join that nobody answers")
+	}
+	wg.Wait()
+	if len(hole.dialled) != 0 {
+		t.Error("another seed was tried after the end")
+	}
+}
+
+func TestAnAddressThatNobodyReachesIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, addr := range []string{"0.0.0.0:0", "[::]:0", ":0"} {
+		if _, err := lone(t, loopback{}, addr); err == nil {
+			t.Errorf("GossipAddr %s was accepted", addr)
+		}
+	}
+}
+
+func TestLeaveAfterCloseDoesNothing(t *testing.T) {
+	t.Parallel()
+	g, err := lone(t, loopback{}, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Close()
+	g.Leave()
+}
