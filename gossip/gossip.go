@@ -81,7 +81,7 @@ type Gossip struct {
 	wake      chan struct{} // cap 1
 	rejoin    chan struct{} // cap 1
 
-	life   sync.Mutex // memberlist panics when it leaves after its shutdown
+	life   chan struct{} // cap 1, held by Leave and Close: memberlist panics when it leaves after its shutdown
 	closed bool
 
 	mu    sync.Mutex
@@ -114,7 +114,7 @@ func newGossip(c Config, t *transport) (*Gossip, error) {
 	self.GossipAddr = net.JoinHostPort(host, port)
 	g := &Gossip{
 		c: c, transport: t, self: self, start: time.Now(), table: newTable(self), seeds: c.Seeds,
-		wake: make(chan struct{}, 1), rejoin: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), rejoin: make(chan struct{}, 1), life: make(chan struct{}, 1),
 	}
 	b, err := encodeMeta(meta{NodeID: self.NodeID, Raft: self.RaftAddr, HTTP: self.HTTPAddr})
 	if err != nil {
@@ -233,8 +233,8 @@ func (g *Gossip) Leave() {
 	if g.links != nil {
 		g.links.goodbye()
 	}
-	g.life.Lock()
-	defer g.life.Unlock()
+	g.life <- struct{}{}
+	defer func() { <-g.life }()
 	if g.closed {
 		return
 	}
@@ -246,8 +246,8 @@ func (g *Gossip) Leave() {
 // Close closes the sockets without a farewell. Run does so by itself.
 func (g *Gossip) Close() {
 	g.delegate.close()
-	g.life.Lock()
-	defer g.life.Unlock()
+	g.life <- struct{}{}
+	defer func() { <-g.life }()
 	g.closed = true
 	_ = g.list.Shutdown() // logs its own errors, and returns none
 }

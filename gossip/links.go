@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/topology"
 )
 
 // Links opens and accepts crash links on the cluster port.
@@ -47,8 +49,13 @@ const (
 	dialAgainMax = 2 * time.Second
 	// maxHello bounds a handshake message.
 	maxHello = 512
-	// goodbyeByte is all that is ever sent on a link after the handshake.
+	// One of these is all that is ever sent on a link after the handshake:
+	// this node leaves, or it only wants this link no longer.
 	goodbyeByte = 'G'
+	droppedByte = 'D'
+	// recheckEvery is how often a node whose links broke, and whose process
+	// is taken for gone, is asked whether it is there after all.
+	recheckEvery = time.Second
 )
 
 // hello names one end of a link to the other.
@@ -125,6 +132,7 @@ func (l *links) run(ctx context.Context) {
 	stop := context.AfterFunc(ctx, l.closeAll)
 	defer stop()
 	wg.Go(func() { l.accept(ctx, &wg) })
+	wg.Go(func() { l.recheck(ctx) })
 	type keeper struct {
 		peer   Peer
 		cancel context.CancelFunc
@@ -144,7 +152,7 @@ func (l *links) run(ctx context.Context) {
 			if _, ok := kept[uuid]; !ok {
 				kctx, cancel := context.WithCancel(ctx)
 				kept[uuid] = keeper{p, cancel}
-				wg.Go(func() { l.keep(kctx, p) })
+				wg.Go(func() { l.keep(ctx, kctx, p) })
 			}
 		}
 		select {
@@ -188,8 +196,9 @@ func (l *links) accept(ctx context.Context, wg *sync.WaitGroup) {
 	}
 }
 
-// keep holds a link to one peer until ctx ends.
-func (l *links) keep(ctx context.Context, p Peer) {
+// keep holds a link to one peer until ctx ends: since the peer is no longer
+// wanted or, with all, since this node ends.
+func (l *links) keep(all, ctx context.Context, p Peer) {
 	again := dialAgainMin
 	for ctx.Err() == nil {
 		dctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
@@ -197,7 +206,7 @@ func (l *links) keep(ctx context.Context, p Peer) {
 		cancel()
 		if err == nil && h.UUID == p.UUID && l.add(conn) {
 			again = dialAgainMin
-			stop := context.AfterFunc(ctx, func() { l.remove(conn) })
+			stop := context.AfterFunc(ctx, func() { l.drop(all, conn) })
 			l.watch(ctx, conn, Peer{UUID: h.UUID, Incarnation: h.Incarnation, RaftAddr: p.RaftAddr})
 			stop()
 		} else if err == nil {
@@ -210,6 +219,46 @@ func (l *links) keep(ctx context.Context, p Peer) {
 		}
 		t.Stop()
 		again = min(2*again, dialAgainMax)
+	}
+}
+
+// drop closes a link that is no longer wanted, and says so: an end without a
+// word would make the other side look for a crash. A node that ends on an
+// error says nothing.
+func (l *links) drop(all context.Context, conn net.Conn) {
+	if all.Err() == nil {
+		_ = conn.SetWriteDeadline(time.Now().Add(redialWithin))
+		_, _ = conn.Write([]byte{droppedByte}) // the other side may be gone
+	}
+	l.remove(conn)
+}
+
+// recheck asks, until ctx ends, every node that is taken for crashed whether
+// that very incarnation is there after all. Nothing else would clear a node
+// whose links broke for another reason and whose probes were answered all along.
+func (l *links) recheck(ctx context.Context) {
+	tick := time.NewTicker(recheckEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, m := range l.g.Members() {
+			if m.Evidence != topology.EvidenceCrash {
+				continue
+			}
+			dctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+			if conn, err := l.g.c.Links.Dial(dctx, m.RaftAddr); err == nil {
+				h, err := l.greet(conn, m.UUID, true)
+				_ = conn.Close()
+				if err == nil && h.UUID == m.UUID {
+					l.g.update(func(t *table) bool { return t.answered(h.UUID, h.Incarnation) })
+				}
+			}
+			cancel()
+		}
 	}
 }
 

@@ -1,0 +1,248 @@
+package sim
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skshohagmiah/clusterkit/topology"
+)
+
+var (
+	seed  = flag.Uint64("seed", 0, "run this seed only, with its log")
+	seeds = flag.Int("seeds", 200, "how many seeds to run")
+)
+
+// memory returns a directory for the nodes' data, in memory where there is a
+// file system for that: fsync takes real time.
+func memory(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "clusterkit-sim-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func logger() *slog.Logger {
+	if *seed == 0 {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+// TestSimulation plays random faults, then lets the cluster be: it must come
+// to rest, whole and even, and no invariant may have been broken on the way.
+func TestSimulation(t *testing.T) {
+	first, last := uint64(1), uint64(*seeds)
+	if *seed != 0 {
+		first, last = *seed, *seed
+	}
+	if testing.Short() && *seed == 0 {
+		last = 10
+	}
+	for s := first; s <= last; s++ {
+		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
+			t.Parallel()
+			dir := memory(t)
+			synctest.Test(t, func(t *testing.T) {
+				rng := rand.New(rand.NewPCG(s, 7))
+				w := New(dir, s, 4+rng.IntN(12), 1+rng.IntN(3), logger())
+				err := history(w, rng)
+				if err := errors.Join(err, w.Close()); err != nil {
+					t.Errorf("make sim SEED=%d replays this schedule: %v", s, err)
+				}
+			})
+		})
+	}
+}
+
+// history plays one random schedule.
+func history(w *World, rng *rand.Rand) error {
+	nodes := 3 + rng.IntN(3)
+	for i := 1; i <= nodes; i++ {
+		if err := w.Start(i); err != nil {
+			return err
+		}
+	}
+	if err := w.Await(time.Minute, "settled after forming", w.Settled); err != nil {
+		return err
+	}
+	down := make(map[int]bool)
+	for range 6 + rng.IntN(6) {
+		i := 1 + rng.IntN(nodes)
+		var err error
+		switch rng.IntN(7) {
+		case 0, 1:
+			if !down[i] && len(down) < (nodes-1)/2 {
+				down[i], err = true, w.Crash(i)
+			}
+		case 2:
+			if !down[i] && len(down) < (nodes-1)/2 {
+				down[i], err = true, w.Stop(i)
+			}
+		case 3:
+			if down[i] {
+				w.Buried()
+				delete(down, i)
+				err = w.Start(i)
+			}
+		case 4:
+			w.Net.Isolate(ip(i))
+		case 5:
+			w.Net.Cut(ip(i), ip(1+rng.IntN(nodes)))
+			w.Net.SetLoss(rng.Float64() / 4)
+		case 6:
+			w.Net.Heal()
+		}
+		if err != nil {
+			return err
+		}
+		time.Sleep(time.Duration(rng.IntN(8000)) * time.Millisecond)
+	}
+	w.Net.Heal()
+	w.Buried()
+	for i := range down {
+		if err := w.Start(i); err != nil {
+			return err
+		}
+	}
+	return w.Await(2*time.Minute, "settled after the faults ended", w.Settled)
+}
+
+// TestScripts runs testdata/*.txt: one step a line, prose after #.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
+			f, err := os.Open(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = f.Close() }()
+			var lines []string
+			for s := bufio.NewScanner(f); s.Scan(); {
+				lines = append(lines, s.Text())
+			}
+			dir := memory(t)
+			synctest.Test(t, func(t *testing.T) {
+				r := &script{w: New(dir, 1, 12, 3, logger())}
+				for n, line := range lines {
+					line, _, _ = strings.Cut(line, "#")
+					if line = strings.TrimSpace(line); line == "" {
+						continue
+					}
+					if err := r.step(line); err != nil {
+						t.Errorf("%s:%d: %s: %v", file, n+1, line, err)
+						break
+					}
+				}
+				if err := r.w.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// script carries out steps.
+type script struct {
+	w      *World
+	before *topology.Topology // at the last "remember"
+}
+
+func (r *script) step(line string) error {
+	var i, j int
+	var within string
+	is := func(format string, args ...any) bool {
+		n, err := fmt.Sscanf(line, format, args...)
+		return err == nil && n == len(args)
+	}
+	switch {
+	case is("within %s node-%d is down on every other node", &within, &i):
+		d, err := time.ParseDuration(within)
+		if err != nil {
+			return err
+		}
+		return r.w.Await(d, "failed over", func(t *topology.Topology) bool { return failedOver(t, Name(i)) })
+	case is("within %s the cluster is settled", &within):
+		d, err := time.ParseDuration(within)
+		if err != nil {
+			return err
+		}
+		return r.w.Await(d, "settled", r.w.Settled)
+	case is("start nodes %d to %d", &i, &j):
+		r.w.Buried()
+		for ; i <= j; i++ {
+			if err := r.w.Start(i); err != nil {
+				return err
+			}
+		}
+		return nil
+	case is("start node-%d", &i):
+		r.w.Buried()
+		return r.w.Start(i)
+	case is("crash node-%d", &i):
+		return r.w.Crash(i)
+	case is("stop node-%d", &i):
+		return r.w.Stop(i)
+	case is("isolate node-%d", &i):
+		r.w.Net.Isolate(ip(i))
+		return nil
+	case line == "heal the network":
+		r.w.Net.Heal()
+		return nil
+	case is("wait %s", &within):
+		d, err := time.ParseDuration(within)
+		time.Sleep(d)
+		return err
+	case line == "remember where the replicas are":
+		r.before = r.w.Topology(r.w.Running()[0])
+		return nil
+	case line == "no replica has moved":
+		return r.unmoved()
+	}
+	return errors.New("no such step")
+}
+
+// unmoved compares the replicas' nodes with those remembered.
+func (r *script) unmoved() error {
+	now := r.w.Topology(r.w.Running()[0])
+	for k, p := range now.Partitions {
+		for _, rep := range p.Replicas {
+			if r.before.Partitions[k].Replica(rep.Node) == nil {
+				return fmt.Errorf("%s has a new replica on %s", p.ID, rep.Node)
+			}
+		}
+		if len(p.Replicas) != len(r.before.Partitions[k].Replicas) {
+			return fmt.Errorf("%s has %d replicas, had %d", p.ID, len(p.Replicas), len(r.before.Partitions[k].Replicas))
+		}
+	}
+	return nil
+}
+
+// failedOver reports whether a node is down and leads nothing, and everything
+// is led.
+func failedOver(t *topology.Topology, id string) bool {
+	for _, p := range t.Partitions {
+		if p.Primary == id || p.Primary == "" {
+			return false
+		}
+	}
+	n := t.Node(id)
+	return n != nil && n.State == topology.NodeDown
+}
