@@ -23,6 +23,13 @@ const learnWithin = 5 * time.Second
 // Transition is the hook for ClusterKit.OnTransition: it takes a role over, or
 // lets it go.
 func (n *Node) Transition(ctx context.Context, t clusterkit.Transition) error {
+	if !n.hold() {
+		return errClosed
+	}
+	defer n.tasks.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(n.ctx, cancel)()
 	switch t.After {
 	case clusterkit.RoleLearner:
 		return n.learn(ctx, t)
@@ -82,7 +89,7 @@ func (n *Node) learn(ctx context.Context, t clusterkit.Transition) error {
 			}
 			return nil
 		}
-		if pause(start, changed) != nil {
+		if n.pause(start, changed) != nil {
 			return fmt.Errorf("copy %s: %w", t.PartitionID, err)
 		}
 	}

@@ -39,6 +39,9 @@ var (
 // began may be done or not.
 var errNotPrimary = errors.New("replication: not the primary")
 
+// errClosed: the node was closed.
+var errClosed = errors.New("replication: the node is closed")
+
 // Cluster is what the package needs of ClusterKit.
 type Cluster interface {
 	GetPartition(key string) (*clusterkit.Partition, error)
@@ -182,17 +185,18 @@ func (n *Node) changed() <-chan struct{} {
 	return n.change
 }
 
-// pause returns after a short while, at the next topology, or with ctx, whose
-// error it returns.
-func pause(ctx context.Context, changed <-chan struct{}) error {
+// pause returns after a short while, or at the next topology; with an error
+// when ctx has ended or the node is closed.
+func (n *Node) pause(ctx context.Context, changed <-chan struct{}) error {
 	t := time.NewTimer(again)
 	defer t.Stop()
 	select {
 	case <-changed:
 	case <-t.C:
 	case <-ctx.Done():
+	case <-n.ctx.Done():
 	}
-	return ctx.Err()
+	return errors.Join(ctx.Err(), n.ctx.Err())
 }
 
 func (n *Node) part(i int) *partition {

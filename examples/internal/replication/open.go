@@ -32,7 +32,7 @@ func (n *Node) open(p *partition, epoch uint64) <-chan struct{} {
 		defer done()
 		if err := n.settle(n.ctx, p, epoch); err != nil && n.ctx.Err() == nil {
 			n.c.Logger.Warn("an epoch was not opened", "partition", topology.Name(p.index), "epoch", epoch, "error", err)
-			_ = pause(n.ctx, n.changed()) // whoever waits tries again
+			_ = n.pause(n.ctx, n.changed()) // whoever waits tries again
 		}
 	}) {
 		p.opening = nil
@@ -197,7 +197,7 @@ func (n *Node) drain(ctx context.Context, i int) error {
 			return nil
 		}
 		if w == nil {
-			if err := pause(ctx, changed); err != nil {
+			if err := n.pause(ctx, changed); err != nil {
 				return err
 			}
 			continue

@@ -67,6 +67,10 @@ func locate(t *clusterkit.Topology, p *clusterkit.Partition, me string, isPrimar
 // ends, it returns ErrUnknown for a write that may be stored, and
 // ErrUnavailable if nothing was done.
 func (n *Node) Do(ctx context.Context, req Request) (Answer, error) {
+	if !n.hold() {
+		return Answer{}, ErrUnavailable
+	}
+	defer n.tasks.Done()
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	body := req.append(nil)
@@ -104,7 +108,7 @@ func (n *Node) Do(ctx context.Context, req Request) (Answer, error) {
 		case !errors.Is(err, errNotPrimary) && !errors.Is(err, wire.ErrBroken) && !errors.Is(err, ErrUnknown):
 			return Answer{}, err
 		}
-		if pause(ctx, changed) != nil {
+		if n.pause(ctx, changed) != nil {
 			if tried && req.Op != Get {
 				return Answer{}, ErrUnknown
 			}

@@ -52,6 +52,7 @@ func (n *Node) serveCopy(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), sourceWithin)
 	defer cancel()
+	defer context.AfterFunc(n.ctx, cancel)()
 	// From this version on the learner is sent every write.
 	if err := n.c.Cluster.WaitVersion(ctx, version); err != nil {
 		http.Error(w, "this node has not applied the version yet", http.StatusServiceUnavailable)

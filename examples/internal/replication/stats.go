@@ -22,6 +22,10 @@ type PartitionStats struct {
 
 // Stats counts the records of this node. It reads all of them.
 func (n *Node) Stats() (Stats, error) {
+	if !n.hold() {
+		return Stats{}, errClosed
+	}
+	defer n.tasks.Done()
 	me := n.me()
 	s := Stats{Node: me, DiskBytes: n.c.Store.DiskBytes(), Writes: len(n.writes), Partitions: []PartitionStats{}}
 	for _, p := range n.c.Cluster.Topology().Partitions {

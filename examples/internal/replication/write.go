@@ -216,7 +216,7 @@ func (n *Node) insist(ctx context.Context, d demand, first *wire.Call) ([]byte, 
 			}
 			n.c.Logger.Debug("asking a replica again", "node", d.node, "error", err)
 			call = nil
-			if err := pause(ctx, changed); err != nil {
+			if err := n.pause(ctx, changed); err != nil {
 				return nil, err
 			}
 		case <-changed:

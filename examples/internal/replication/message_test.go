@@ -1,0 +1,73 @@
+package replication
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"testing"
+
+	"github.com/skshohagmiah/clusterkit/examples/internal/store"
+)
+
+var sample = store.Record{Partition: 9, Version: store.Version{Epoch: 2, Sequence: 300}, Key: "key", Value: []byte("value")}
+
+func TestMessagesComeBack(t *testing.T) {
+	t.Parallel()
+	w := writeMessage{epoch: 3, settled: store.Version{Epoch: 2, Sequence: 299}, record: sample}
+	if got, err := decodeWrite(w.append(nil)); err != nil || !reflect.DeepEqual(got, w) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	tail := tailMessage{partition: 9, epoch: 3, after: "k\x00"}
+	if got, err := decodeTail(tail.append(nil)); err != nil || got != tail {
+		t.Errorf("got %v, %v", got, err)
+	}
+	a := tailAnswer{more: true, records: []store.Record{sample, sample}}
+	if got, err := decodeTailAnswer(a.append(nil)); err != nil || !reflect.DeepEqual(got, a) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, r := range []Request{{Op: Get, Key: "k", Value: []byte{}}, {Op: Set, Key: "", Value: []byte("v")}, {Op: Delete, Key: "k", Value: []byte{}}} {
+		if got, err := decodeRequest(r.append(nil)); err != nil || !reflect.DeepEqual(got, r) {
+			t.Errorf("got %v, %v", got, err)
+		}
+	}
+	for _, err := range []error{nil, errAbsent, errNotPrimary, ErrBusy, ErrUnknown} {
+		kind, body := encodeOutcome([]byte("v"), err)
+		if value, got := decodeOutcome(kind, body); !errors.Is(got, err) || err == nil && string(value) != "v" {
+			t.Errorf("%v came back as %q, %v", err, value, got)
+		}
+	}
+	kind, body := encodeOutcome(nil, errors.New("disk full"))
+	if _, err := decodeOutcome(kind, body); err == nil || err.Error() != "disk full" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// FuzzMessages: whatever another node sends, decoding ends, and what is
+// accepted is what would be sent.
+func FuzzMessages(f *testing.F) {
+	w := writeMessage{epoch: 3, record: sample}
+	f.Add(w.append(nil))
+	f.Add((&tailMessage{partition: 1, epoch: 2, after: "a"}).append(nil))
+	f.Add((&tailAnswer{records: []store.Record{sample}}).append(nil))
+	f.Add((&Request{Op: Set, Key: "k", Value: []byte("v")}).append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if m, err := decodeWrite(b); err == nil {
+			if again, err := decodeWrite(m.append(nil)); err != nil || !reflect.DeepEqual(m, again) {
+				t.Errorf("write: %v, then %v, %v", m, again, err)
+			}
+		}
+		if m, err := decodeTail(b); err == nil {
+			if again, err := decodeTail(m.append(nil)); err != nil || m != again {
+				t.Errorf("tail: %v, then %v, %v", m, again, err)
+			}
+		}
+		if a, err := decodeTailAnswer(b); err == nil && len(a.append(nil)) > len(b) {
+			t.Errorf("%d bytes became %d", len(b), len(a.append(nil)))
+		}
+		if r, err := decodeRequest(b); err == nil {
+			if again, err := decodeRequest(r.append(nil)); err != nil || again.Key != r.Key || !bytes.Equal(again.Value, r.Value) {
+				t.Errorf("request: %v, then %v, %v", r, again, err)
+			}
+		}
+	})
+}
