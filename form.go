@@ -129,7 +129,7 @@ func (c *ClusterKit) agrees(d topology.Document) error {
 	case want.ReplicationFactor != 0 && want.ReplicationFactor != have.ReplicationFactor:
 		return fmt.Errorf("Config.ReplicationFactor is %d, the cluster's is %d: set the cluster's, or leave it 0", want.ReplicationFactor, have.ReplicationFactor)
 	case c.settings.Hash != "" && c.settings.Hash != d.HashConfig.Algorithm:
-		return fmt.Errorf("Hash is %q, the cluster's is %q: set the cluster's, or leave it empty", c.settings.Hash, d.HashConfig.Algorithm)
+		return fmt.Errorf("option Hash is %q, the cluster's is %q: set the cluster's, or leave it empty", c.settings.Hash, d.HashConfig.Algorithm)
 	}
 	if _, err := ring.ParseHash(d.HashConfig.Algorithm); err != nil {
 		return fmt.Errorf("this node's version is too old: %w", err)

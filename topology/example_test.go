@@ -81,7 +81,7 @@ func ExampleTopology_Sources() {
 
 func ExampleNode_Validate() {
 	fmt.Println(topology.Node{ID: "a/b", UUID: "u", Incarnation: 1}.Validate())
-	// Output: node ID "a/b": use 1 to 64 of A-Z a-z 0-9 . _ -, not . or ..
+	// Output: node ID "a/b": use 1 to 64 of A-Z a-z 0-9 . _ -, but neither . nor .. alone
 }
 
 func ExampleEncodeEntry() {

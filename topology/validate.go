@@ -31,9 +31,9 @@ const (
 func (n Node) Validate() error {
 	switch {
 	case !validID(n.ID):
-		return fmt.Errorf("node ID %.80q: use 1 to %d of A-Z a-z 0-9 . _ -, not . or ..", n.ID, maxIDBytes)
+		return fmt.Errorf("node ID %.80q: use 1 to %d of A-Z a-z 0-9 . _ -, but neither . nor .. alone", n.ID, maxIDBytes)
 	case !validID(n.UUID):
-		return fmt.Errorf("node UUID %.80q: use 1 to %d of A-Z a-z 0-9 . _ -, not . or ..", n.UUID, maxIDBytes)
+		return fmt.Errorf("node UUID %.80q: use 1 to %d of A-Z a-z 0-9 . _ -, but neither . nor .. alone", n.UUID, maxIDBytes)
 	case n.Incarnation == 0:
 		return fmt.Errorf("node Incarnation 0: start counting at 1")
 	case !printable(n.Name, maxNameBytes):
