@@ -62,7 +62,7 @@ func NewClusterKit(o Options) (*ClusterKit, error) {
 }
 
 // Start opens the node's addresses and lets it enter its cluster. It returns
-// nil when the node is a member, or after five seconds when the cluster
+// nil when the node is a member and lookups answer, or after five seconds when the cluster
 // cannot be reached yet; the node then goes on trying (see WaitVersion and
 // GET /ready). An error means that the node cannot run, and that nothing of it
 // is left running: an address in use, a DataDir that is not its own, a cluster
@@ -155,7 +155,7 @@ func (c *ClusterKit) awaitMembership() error {
 	timer := time.NewTimer(startWait)
 	defer timer.Stop()
 	for {
-		if r := c.running.Load(); r != nil && r.registered(c.Topology()) {
+		if r, t := c.running.Load(), c.Topology(); r != nil && r.registered(t) && placed(t) {
 			return nil
 		}
 		select {
@@ -167,6 +167,17 @@ func (c *ClusterKit) awaitMembership() error {
 			return context.Cause(c.ctx)
 		}
 	}
+}
+
+// placed reports whether every partition has had a primary: in a cluster that
+// was just founded that takes one commit more.
+func placed(t *Topology) bool {
+	for _, p := range t.Partitions {
+		if p.Epoch == 0 {
+			return false
+		}
+	}
+	return t.Founded()
 }
 
 // serveHTTP opens HTTPAddr and serves the API.
