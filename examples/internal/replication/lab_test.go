@@ -129,6 +129,22 @@ func (l *lab) inSync(ids ...string) {
 	})
 }
 
+// hold waits until all the nodes are in-sync replicas of every partition,
+// whoever else is.
+func (l *lab) hold(ids ...string) {
+	l.t.Helper()
+	l.until(fmt.Sprint("in-sync among others: ", ids), func(t *topology.Topology) bool {
+		for _, p := range t.Partitions {
+			for _, id := range ids {
+				if r := p.Replica(id); r == nil || r.State != topology.ReplicaInSync {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
 func (l *lab) node(id string) *labNode {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -393,6 +393,89 @@ func TestMoveOfAReplica(t *testing.T) {
 	l.same("b", "c")
 }
 
+// TestAWriteIsJudgedByItsOwnEpoch: the replicas that a write waits for are
+// those of its own epoch. Here a later topology counts on one replica only,
+// which once had the write and gave it up for the truth of another primary.
+func TestAWriteIsJudgedByItsOwnEpoch(t *testing.T) {
+	t.Parallel()
+	l, a, b, c := three(t, 1)
+	a.set("key", "one")
+	c.freeze()
+	c.fail()
+	l.commit(c.registration(c.addr())) // a learner that does not know it yet
+	l.commit(b.registration(hole(t)))
+	written := make(chan error, 1)
+	go func() { written <- a.write(t.Context(), 0, "key", []byte("two"), false) }()
+	for c.contents(0)["key"] != "1.2 false two" {
+		<-time.After(time.Millisecond)
+	}
+	a.freeze()
+	a.fail()
+	l.commit(b.registration(b.addr()))
+	c.thaw()
+	l.inSync("b", "c")
+	if got := b.get("key"); got != "one" {
+		t.Fatalf("the scene is not set: got %q", got)
+	}
+	b.fail()
+	a.thaw()
+	if err := <-written; !errors.Is(err, errNotPrimary) {
+		t.Errorf("a write that nobody has: got %v", err)
+	}
+	if got := a.get("key"); got != "one" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestTheSourceKnowsTheLearner: a primary that lags behind serves no copy,
+// because it does not send the learner what is written after it.
+func TestTheSourceKnowsTheLearner(t *testing.T) {
+	t.Parallel()
+	l, a, b, _ := three(t, 1)
+	l.start("d")
+	b.set("key", "one")
+	a.freeze()
+	l.commit(topology.MoveStart{Partition: 0, Version: l.partition(0).Version, From: "c", To: "d", Reason: topology.ReasonBalance})
+	// Time to copy wrongly; a slow machine makes the test weaker, not wrong.
+	<-time.After(100 * time.Millisecond)
+	if err := a.write(t.Context(), 0, "late", []byte("two"), false); err != nil {
+		t.Error(err)
+	}
+	if l.partition(0).Replica("d").State != topology.ReplicaLearner {
+		t.Error("copied from a source that did not know of it")
+	}
+	a.thaw()
+	l.hold("a", "b", "d")
+	l.same("a", "b", "d")
+}
+
+// TestRevokedPrimaryDrains: a planned move waits for the writes under way, so
+// that none ends as unknown.
+func TestRevokedPrimaryDrains(t *testing.T) {
+	t.Parallel()
+	l, a, b, c := three(t, 1)
+	l.commit(c.registration(hole(t)))
+	written := make(chan error, 1)
+	go func() { written <- a.write(t.Context(), 0, "key", []byte("one"), false) }()
+	for b.contents(0)["key"] == "" {
+		<-time.After(time.Millisecond)
+	}
+	l.commit(topology.MoveStart{Partition: 0, Version: l.partition(0).Version, From: "a", To: "b", Role: true, Reason: topology.ReasonBalance})
+	// Time to hand over wrongly; a slow machine makes the test weaker, not wrong.
+	<-time.After(50 * time.Millisecond)
+	if p := l.partition(0); p.Primary != "a" {
+		t.Errorf("handed over to %s with a write under way", p.Primary)
+	}
+	c.fail()
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+	l.until("handed over", func(t *topology.Topology) bool { return t.Partitions[0].Serving() == "b" })
+	if got := b.get("key"); got != "one" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestRetired: a node that has left answers for nothing by itself.
 func TestRetired(t *testing.T) {
 	t.Parallel()
