@@ -232,7 +232,7 @@ func (s *Store) TransferLeadership(ctx context.Context) error {
 		if !ok {
 			return errors.New("raftstore: transfer leadership: no other voter answers")
 		}
-		moved := s.await(func() error { return s.raft.LeadershipTransferToServer(to.ID, to.Address).Error() })
+		moved := s.await(func() error { return s.settle(s.raft.LeadershipTransferToServer(to.ID, to.Address)) })
 		if err = s.wait(ctx, moved); err == nil {
 			// Raft says nil for any loss of leadership, which is all that counts here.
 			return nil
