@@ -82,7 +82,9 @@ func run(ctx context.Context) error {
 		err = errors.Join(err, ck.Stop())
 	}
 	node.Retire()
-	return errors.Join(err, shut(server), closed(node), data.Close())
+	err = errors.Join(err, shut(server))
+	node.Close()
+	return errors.Join(err, data.Close())
 }
 
 // shut lets requests under way end, but not for long.
@@ -92,10 +94,5 @@ func shut(server *http.Server) error {
 	if err := server.Shutdown(ctx); err != nil {
 		return errors.Join(err, server.Close())
 	}
-	return nil
-}
-
-func closed(node *replication.Node) error {
-	node.Close()
 	return nil
 }
