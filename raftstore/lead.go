@@ -224,11 +224,12 @@ func (s *Store) Campaign(ctx context.Context) error {
 // nothing to hand over: nil.
 func (s *Store) TransferLeadership(ctx context.Context) error {
 	var err error
+	refused := make(map[raft.ServerID]bool) // a voter that just died may still look best
 	for range transferTries {
 		if s.raft.State() != raft.Leader || s.alone() {
 			return nil
 		}
-		to, ok := s.successor()
+		to, ok := s.successor(refused)
 		if !ok {
 			return errors.New("raftstore: transfer leadership: no other voter answers")
 		}
@@ -240,19 +241,21 @@ func (s *Store) TransferLeadership(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
+		refused[to.ID] = true
 	}
 	return fmt.Errorf("raftstore: transfer leadership: %w", err)
 }
 
 // successor returns the voter that answered within the last heartbeats and
-// has the longest log; raft's own choice may be a dead one.
-func (s *Store) successor() (raft.Server, bool) {
+// has the longest log, but for those that refused; raft's own choice may be a
+// dead one.
+func (s *Store) successor(refused map[raft.ServerID]bool) (raft.Server, bool) {
 	var best raft.Server
 	var match uint64
 	found := false
 	for _, server := range s.servers() {
 		p, ok := s.trans.peers.get(server.ID)
-		if server.ID == s.id || server.Suffrage != raft.Voter || !ok || time.Since(p.contact) > s.c.HeartbeatTimeout {
+		if server.ID == s.id || refused[server.ID] || server.Suffrage != raft.Voter || !ok || time.Since(p.contact) > s.c.HeartbeatTimeout {
 			continue
 		}
 		if !found || p.match > match {
