@@ -2,6 +2,7 @@ package http
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -11,118 +12,194 @@ import (
 )
 
 const (
-	// maxStreams bounds open /events streams.
+	// maxStreams bounds open /events streams: each costs a connection, a
+	// goroutine and one encoded event.
 	maxStreams = 256
 	// heartbeatEvery keeps middleboxes from closing a quiet stream.
 	heartbeatEvery = 15 * time.Second
+	// leaderEvery is how often a stream looks for another Raft leader, which
+	// changes without a commit.
+	leaderEvery = 500 * time.Millisecond
 	// writeWithin is how long a client may take to read one event.
 	writeWithin = 10 * time.Second
 )
 
-// event is what has changed since the event before it on the same stream.
+// event is the data of a topology event: everything, or what has changed since
+// the event before it on the same stream.
 type event struct {
-	Version    uint64          `json:"version"`
-	Snapshot   bool            `json:"snapshot,omitempty"`
-	Leader     string          `json:"leader"`
-	Nodes      []nodeJSON      `json:"nodes,omitempty"`
-	Partitions []partitionJSON `json:"partitions,omitempty"`
+	Version uint64 `json:"version"`
+	// Snapshot says that the event replaces all that was known.
+	Snapshot bool         `json:"snapshot"`
+	Cluster  eventCluster `json:"cluster"`
+	// Since is the version that the changes build upon; absent in a snapshot.
+	Since        uint64          `json:"since,omitempty"`
+	Nodes        []nodeRecord    `json:"nodes"`
+	RemovedNodes []string        `json:"removed_nodes,omitempty"`
+	Partitions   []partitionJSON `json:"partitions"`
 }
 
-// events streams changes as server-sent events. The id of an event is its
-// version. The first is a snapshot, unless the client says, by Last-Event-ID
-// or ?from=, that it has the current version. A client that reads slowly
-// misses steps in between, never the last state: each event is the difference
-// to the one before it on this stream.
+type eventCluster struct {
+	ID                string `json:"id"`
+	Name              string `json:"name"`
+	PartitionCount    int    `json:"partition_count"`
+	ReplicationFactor int    `json:"replication_factor"`
+}
+
+// leaderEvent is the data of a leader event.
+type leaderEvent struct {
+	LeaderID string `json:"leader_id"` // "" while none is known
+	Term     uint64 `json:"term"`
+}
+
+// events streams changes as server-sent events. The id of a topology event is
+// its version. The first is a snapshot, unless the client says, by
+// Last-Event-ID or ?from=, which version it has, and the handler still
+// remembers that one. A client that reads slowly misses steps in between,
+// never the last state: each event leads from the one before it on this stream
+// to the newest. A node that has no topology yet sends it when it has.
 func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
-	from, err := resumeFrom(r)
-	if err != nil {
-		fail(w, codeInvalid, "the parameter from is not a version: use the id of an event")
+	from, f := resumeFrom(r)
+	if f != nil {
+		fail(w, f)
+		return
+	}
+	header := w.Header()
+	if r.Method == http.MethodHead {
+		header.Set("Content-Type", "text/event-stream")
+		w.WriteHeader(http.StatusOK)
 		return
 	}
 	select {
-	case h.streams <- struct{}{}:
-		defer func() { <-h.streams }()
+	case <-h.closed:
+		fail(w, &failure{codeNotReady, "this node is stopping: ask another"})
+		return
 	default:
-		fail(w, codeBusy, fmt.Sprintf("%d streams are open: poll GET /cluster instead", maxStreams))
+	}
+	select {
+	case h.feed.slots <- struct{}{}:
+		defer func() { <-h.feed.slots }()
+	default:
+		fail(w, &failure{codeBusy, fmt.Sprintf("%d streams are open: poll GET %s/cluster with If-None-Match instead", maxStreams, h.c.Prefix)})
 		return
 	}
-	changed, cancel := h.c.Source.Subscribe()
-	defer cancel()
-	out := http.NewResponseController(w)
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-store")
-	heartbeat := time.NewTicker(heartbeatEvery)
-	defer heartbeat.Stop()
-	var sent *topology.Topology
-	leader := ""
-	if t := h.c.Source.Topology(); t.Founded() && t.Version == from {
-		sent = t
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	s := &stream{h: h, w: w, out: http.NewResponseController(w)}
+	if err := s.open(); errors.Is(err, http.ErrNotSupported) {
+		fail(w, &failure{codeInternal, "the server that this handler is mounted in cannot stream: its ResponseWriter needs Flush or Unwrap"})
+		return
+	} else if err != nil {
+		return
 	}
-	for {
-		_ = out.SetWriteDeadline(time.Now().Add(writeWithin))
-		t := h.c.Source.Topology()
-		if l := h.leaderID(t); t.Founded() && (sent == nil || t.Version != sent.Version || l != leader) {
-			if _, err := w.Write(h.encodeEvent(sent, t, l)); err != nil {
-				return
-			}
-			sent, leader = t, l
-		}
-		if out.Flush() != nil {
-			return
-		}
-		select {
-		case <-changed:
-		case <-heartbeat.C:
-			if _, err := w.Write([]byte(": still here\n\n")); err != nil {
-				return
-			}
-		case <-r.Context().Done():
-			return
-		}
+	if t := h.c.Source.Topology(); from != 0 && t.Founded() {
+		s.sent = h.feed.recall(t, from)
 	}
+	s.run(r)
 }
 
-func resumeFrom(r *http.Request) (uint64, error) {
-	text := r.Header.Get("Last-Event-ID")
+// resumeFrom returns the version that a client has, or 0. The header comes
+// first: a browser that reconnects sends the query of its first request again.
+func resumeFrom(r *http.Request) (uint64, *failure) {
+	name, text := "Last-Event-ID", r.Header.Get("Last-Event-ID")
 	if text == "" {
-		text = r.URL.Query().Get("from")
+		name, text = "from", r.URL.Query().Get("from")
 	}
 	if text == "" {
 		return 0, nil
 	}
-	return strconv.ParseUint(text, 10, 64)
-}
-
-func (h *Handler) leaderID(t *topology.Topology) string {
-	if n := leaderNode(t, h.c.Node.Consensus()); n != nil {
-		return n.ID
-	}
-	return ""
-}
-
-// encodeEvent returns the event that leads from one topology to another.
-func (h *Handler) encodeEvent(before, after *topology.Topology, leader string) []byte {
-	e := event{Version: after.Version, Snapshot: before == nil, Leader: leader}
-	known := make(map[string]*topology.Node)
-	if before != nil {
-		for _, n := range before.Nodes {
-			known[n.ID] = n
-		}
-	}
-	for _, n := range after.Nodes {
-		if known[n.ID] != n {
-			e.Nodes = append(e.Nodes, nodeJSON{
-				NodeDocument: n.Document(), UUID: n.UUID, Incarnation: n.Incarnation,
-				RaftAddr: n.RaftAddr, GossipAddr: n.GossipAddr, DownReason: string(n.Reason), Leader: n.ID == leader,
-			})
-		}
-	}
-	for _, c := range topology.Diff(before, after) {
-		e.Partitions = append(e.Partitions, describe(after, c.After))
-	}
-	body, err := json.Marshal(e)
+	v, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		body = []byte("{}") // no field of an event can fail to encode
+		return 0, &failure{codeInvalid, fmt.Sprintf("%s is %s, which is no version: use the id of an event", name, quoted(text))}
 	}
-	return fmt.Appendf(nil, "id: %d\nevent: topology\ndata: %s\n\n", e.Version, body)
+	return v, nil
+}
+
+// stream is one client of /events, owned by its request's goroutine.
+type stream struct {
+	h   *Handler
+	w   http.ResponseWriter
+	out *http.ResponseController
+
+	sent   *topology.Topology // what the client has, or nil
+	leader *leaderEvent       // what it knows of the leader, or nil
+}
+
+// open sends the headers.
+func (s *stream) open() error {
+	// A browser whose stream ended comes back after a second.
+	return s.send([]byte("retry: 1000\n\n"))
+}
+
+// run sends what is new whenever there is something, until the client goes,
+// stops reading, or the handler closes.
+func (s *stream) run(r *http.Request) {
+	changed, cancel := s.h.c.Source.Subscribe()
+	defer cancel()
+	heartbeat := time.NewTicker(heartbeatEvery)
+	defer heartbeat.Stop()
+	leader := time.NewTicker(leaderEvery)
+	defer leader.Stop()
+	for {
+		if err := s.update(); err != nil {
+			return
+		}
+		select {
+		case <-changed:
+		case <-leader.C:
+		case <-heartbeat.C:
+			if err := s.send([]byte(": still here\n\n")); err != nil {
+				return
+			}
+		case <-r.Context().Done():
+			return
+		case <-s.h.closed:
+			return
+		}
+	}
+}
+
+// update brings the client to the newest state. A nil error says that it is there.
+func (s *stream) update() error {
+	t := s.h.c.Source.Topology()
+	if !t.Founded() {
+		return nil
+	}
+	if s.sent == nil || s.sent.Version != t.Version || s.sent.ClusterID != t.ClusterID {
+		if err := s.send(s.h.feed.encode(s.sent, t)); err != nil {
+			return err
+		}
+		s.sent = t
+	}
+	c := s.h.c.Node.Consensus()
+	now := leaderEvent{LeaderID: leaderID(t, c), Term: c.Term}
+	if s.leader != nil && *s.leader == now {
+		return nil
+	}
+	s.leader = &now
+	// Without an id: the client's place among the versions stays.
+	return s.send(frame("", "leader", now))
+}
+
+// send writes and flushes within writeWithin, which replaces the server's
+// WriteTimeout: that one would end the stream.
+func (s *stream) send(p []byte) error {
+	_ = s.out.SetWriteDeadline(time.Now().Add(writeWithin))
+	if _, err := s.w.Write(p); err != nil {
+		return err
+	}
+	return s.out.Flush()
+}
+
+// frame encodes one server-sent event.
+func frame(id, name string, data any) []byte {
+	body, err := json.Marshal(data)
+	if err != nil {
+		panic(fmt.Sprintf("http: encode a %s event: %v", name, err)) // no field can fail to encode
+	}
+	var out []byte
+	if id != "" {
+		out = fmt.Appendf(out, "id: %s\n", id)
+	}
+	return fmt.Appendf(out, "event: %s\ndata: %s\n\n", name, body)
 }

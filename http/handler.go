@@ -1,239 +1,269 @@
 package http
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"path"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
-// Source is the applied topology.
-type Source interface {
-	// Topology returns the newest applied topology, never nil.
-	Topology() *topology.Topology
-	// Subscribe returns a cap-1 channel that is woken after each change, and
-	// the function that ends the subscription.
-	Subscribe() (<-chan struct{}, func())
-	// Locate returns the partition of a key; an error before there is one.
-	Locate(key string) (*topology.Partition, error)
-	// Encoding names how the cluster's hash is read as a number.
-	Encoding() string
-}
-
-// Node is what the handler asks of the node that it belongs to. Its methods
-// must not block.
-type Node interface {
-	// ID returns the NodeID.
-	ID() string
-	// Consensus returns what the node knows of Raft.
-	Consensus() Consensus
-	// Ready returns named checks; the node is ready when all are OK.
-	Ready() []Check
-	// Hooks returns the counters of the hooks.
-	Hooks() Hooks
-}
-
-// Consensus is what a node knows of Raft.
-type Consensus struct {
-	State         string   `json:"state"`
-	Term          uint64   `json:"term"`
-	LeaderUUID    string   `json:"-"`
-	LeaderAddr    string   `json:"leader_raft_addr"`
-	LastLogIndex  uint64   `json:"last_log_index"`
-	CommitIndex   uint64   `json:"commit_index"`
-	AppliedIndex  uint64   `json:"applied_index"`
-	SnapshotIndex uint64   `json:"snapshot_index"`
-	LastContact   float64  `json:"last_contact_seconds"`
-	Voters        []string `json:"-"` // UUIDs
-	NonVoters     []string `json:"-"`
-}
-
-// Check is one condition of readiness.
-type Check struct {
-	Name   string `json:"name"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail,omitempty"`
-}
-
-// Hooks counts calls of hooks.
-type Hooks struct {
-	Calls    uint64 `json:"calls"`
-	Failures uint64 `json:"failures"`
-	Panics   uint64 `json:"panics"`
-	Running  int    `json:"running"`
-	Waiting  int    `json:"waiting"`
-}
-
-// Config says what a Handler shows. All fields are required.
-type Config struct {
-	Source Source
-	Node   Node
-	Logger *slog.Logger
-	// Started is when the node was made.
-	Started time.Time
-}
-
 const (
-	// maxRequestBody bounds bodies: no endpoint wants one.
+	// maxRequestBody bounds bodies: no endpoint takes one, and some clients
+	// send an empty JSON object anyway.
 	maxRequestBody = 1 << 10
+	// maxURI bounds the path and the query: the longest key, escaped.
+	maxURI = 3*maxKeyBytes + 256
 	// maxKeyBytes bounds the key of /partitions/key.
 	maxKeyBytes = 4 << 10
 )
 
-// Handler serves the API. It is an http.Handler that can be mounted anywhere
-// with http.StripPrefix.
+// Handler serves the API. It may be used concurrently.
 type Handler struct {
 	c       Config
 	mux     *http.ServeMux
 	paths   []string
-	metrics http.Handler
+	build   buildJSON
+	metrics *metrics
 	cached  atomic.Pointer[document]
-	streams chan struct{} // one slot per open /events stream
+	feed    feed
+
+	closing sync.Once
+	closed  chan struct{} // closed by Close: streams end
 }
 
 var _ http.Handler = (*Handler)(nil)
 
-// New returns the handler.
+// route is one endpoint: GET and HEAD of one path.
+type route struct {
+	path  string
+	serve http.HandlerFunc
+	// query names the parameters it takes; anyQuery takes all.
+	query []string
+}
+
+// anyQuery is for pages, which browsers and scrapers decorate as they like.
+var anyQuery = []string{"*"}
+
+// New returns the handler. It starts nothing.
 func New(c Config) *Handler {
-	h := &Handler{c: c, mux: http.NewServeMux(), streams: make(chan struct{}, maxStreams)}
-	h.metrics = newMetrics(c)
-	for _, route := range []struct {
-		path  string
-		serve http.HandlerFunc
-	}{
-		{"/cluster", h.cluster},
-		{"/partitions", h.partitions},
-		{"/partitions/stats", h.partitionStats},
-		{"/partitions/key", h.partitionOfKey},
-		{"/consensus/leader", h.consensusLeader},
-		{"/consensus/stats", h.consensusStats},
-		{"/nodes", h.nodes},
-		{"/health", h.health},
-		{"/health/detailed", h.healthDetailed},
-		{"/ready", h.ready},
-		{"/events", h.events},
-		{"/metrics", h.metrics.ServeHTTP},
-		{"/ui", h.ui},
-		{"/{$}", h.index},
-	} {
-		h.mux.HandleFunc("GET "+route.path, route.serve)
-		if route.path != "/{$}" {
-			h.paths = append(h.paths, route.path)
-			h.mux.HandleFunc(route.path, h.methodNotAllowed)
-		}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Prefix = strings.TrimSuffix(c.Prefix, "/")
+	h := &Handler{c: c, mux: http.NewServeMux(), build: readBuild(), closed: make(chan struct{})}
+	h.feed.slots = make(chan struct{}, maxStreams)
+	h.metrics = newMetrics(c, h.build, &h.feed)
+	for _, r := range h.routes() {
+		h.handle(r)
+		h.paths = append(h.paths, r.path)
+	}
+	h.handle(route{"/{$}", h.index, anyQuery})
+	for name, a := range uiAssets() {
+		h.handle(route{"/ui/" + name, a.ServeHTTP, anyQuery})
 	}
 	h.mux.HandleFunc("/", h.notFound)
 	return h
 }
 
-// ServeHTTP answers one request. A panic in a handler is logged and answered
-// with an error, and ends nothing else.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer func() {
-		if p := recover(); p != nil {
-			if p == http.ErrAbortHandler {
-				panic(p)
-			}
-			h.c.Logger.Error("http handler panicked", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			fail(w, codeInternal, "this is a bug: the node's log says more")
+// routes lists the endpoints, as GET / does.
+func (h *Handler) routes() []route {
+	return []route{
+		{"/cluster", h.cluster, nil},
+		{"/partitions", h.partitions, windowQuery},
+		{"/partitions/stats", h.partitionStats, nil},
+		{"/partitions/key", h.partitionOfKey, []string{"key"}},
+		{"/nodes", h.nodes, windowQuery},
+		{"/consensus/leader", h.consensusLeader, nil},
+		{"/consensus/stats", h.consensusStats, nil},
+		{"/health", h.health, nil},
+		{"/health/detailed", h.healthDetailed, nil},
+		{"/ready", h.ready, nil},
+		{"/events", h.events, []string{"from"}},
+		{"/metrics", h.metrics.serve, anyQuery},
+		{"/openapi.yaml", h.openAPI, nil},
+		{"/ui", h.ui, anyQuery},
+	}
+}
+
+// handle registers a route: GET (which includes HEAD) goes to it, any other
+// method is refused, and everything is counted.
+func (h *Handler) handle(r route) {
+	serve := func(w http.ResponseWriter, req *http.Request) {
+		if f := checkQuery(req, r.query); f != nil {
+			fail(w, f)
+			return
 		}
-	}()
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if r.ContentLength > maxRequestBody {
-		fail(w, codeTooLarge, fmt.Sprintf("the body has %d bytes: no endpoint takes one", r.ContentLength))
+		r.serve(w, req)
+	}
+	name := strings.TrimSuffix(r.path, "{$}")
+	h.mux.Handle("GET "+r.path, h.metrics.counted(name, serve))
+	h.mux.Handle(r.path, h.metrics.counted(name, methodNotAllowed))
+}
+
+// Close ends every open stream of /events, and new ones at once; one whose
+// client does not read ends within 10 seconds. The other endpoints keep
+// serving. It does not block, and may be called twice.
+func (h *Handler) Close() { h.closing.Do(func() { close(h.closed) }) }
+
+// ServeHTTP answers one request. A panic in an endpoint is logged and answered
+// with an error, and ends nothing else.
+func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	w := &recorder{ResponseWriter: rw}
+	defer h.recovered(w, r)
+	secure(w.Header())
+	inner, f := h.admit(w, r)
+	if f != nil {
+		h.metrics.count("(refused)", r.Method, statusOf[f.code])
+		fail(w, f)
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxRequestBody)
-	h.mux.ServeHTTP(w, r)
+	h.mux.ServeHTTP(w, inner)
 }
 
-func (h *Handler) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
+// secure sets the headers that every answer has. The dashboard sets a policy
+// of its own. There are no CORS headers: pages of other sites read nothing.
+func secure(header http.Header) {
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("X-Frame-Options", "DENY")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+}
+
+// admit bounds a request and returns it as the endpoints see it: without the
+// prefix, and with nothing left to read.
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (*http.Request, *failure) {
+	size := 0
+	for name, values := range r.Header {
+		for _, v := range values {
+			size += len(name) + len(v)
+		}
+	}
+	switch {
+	case size > maxHeaderBytes:
+		return nil, &failure{codeHeaders, fmt.Sprintf("the headers have %d bytes: send at most %d", size, maxHeaderBytes)}
+	case len(r.URL.Path)+len(r.URL.RawQuery) > maxURI:
+		return nil, &failure{codeURI, fmt.Sprintf("the path and query have %d bytes: send at most %d", len(r.URL.Path)+len(r.URL.RawQuery), maxURI)}
+	case r.ContentLength > maxRequestBody:
+		return nil, bodyTooLarge
+	}
+	if r.Body != nil && r.ContentLength != 0 {
+		if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxRequestBody)); err != nil {
+			if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+				return nil, bodyTooLarge
+			}
+			return nil, &failure{codeBadRequest, "the body cannot be read: send none, no endpoint takes one"}
+		}
+	}
+	p, ok := strings.CutPrefix(r.URL.Path, h.c.Prefix)
+	if p == "" {
+		p = "/"
+	}
+	// The mux would answer an unclean path with a redirect in HTML.
+	if !ok || p[0] != '/' || p != path.Clean(p) {
+		return nil, noEndpoint(h.c.Prefix)
+	}
+	inner := new(http.Request)
+	*inner = *r
+	inner.URL = &url.URL{Path: p, RawQuery: r.URL.RawQuery}
+	inner.RequestURI = "" // the mux looks at it, and it may be "*"
+	inner.Body = http.NoBody
+	return inner, nil
+}
+
+var bodyTooLarge = &failure{codeBody, fmt.Sprintf("the body has more than %d bytes: send none, no endpoint takes one", maxRequestBody)}
+
+func noEndpoint(prefix string) *failure {
+	return &failure{codeNotFound, "no such endpoint: GET " + prefix + "/ lists them"}
+}
+
+// recovered ends a request whose endpoint panicked.
+func (h *Handler) recovered(w *recorder, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(p)
+	}
+	h.c.Logger.Error("http handler panicked", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	if w.status != 0 {
+		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+	}
+	fail(w, &failure{codeInternal, "this is a bug: the node's log says more"})
+}
+
+// recorder remembers the status that was sent.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader sends the status.
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write sends a part of the body.
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController find the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+func methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Allow", "GET, HEAD")
-	fail(w, codeMethod, "use GET or HEAD: the API only reads")
+	fail(w, &failure{codeMethod, "use GET or HEAD: the API only reads"})
 }
 
-func (h *Handler) notFound(w http.ResponseWriter, _ *http.Request) {
-	fail(w, codeNotFound, "no such endpoint: GET / lists them")
+func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) {
+	h.metrics.count("(unknown)", r.Method, http.StatusNotFound)
+	fail(w, noEndpoint(h.c.Prefix))
 }
 
 // index lists the endpoints, or sends a browser to the dashboard.
 func (h *Handler) index(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Vary", "Accept")
 	if strings.Contains(r.Header.Get("Accept"), "text/html") {
-		http.Redirect(w, r, "ui", http.StatusFound)
+		// Relative without a prefix, so that it holds under http.StripPrefix.
+		to := "ui"
+		if h.c.Prefix != "" {
+			to = h.c.Prefix + "/ui"
+		}
+		w.Header().Set("Location", to)
+		w.WriteHeader(http.StatusFound)
 		return
 	}
-	answer(w, map[string]any{"node": h.c.Node.ID(), "endpoints": h.paths})
-}
-
-// code is a stable name of an error.
-type code string
-
-const (
-	codeNotReady code = "not_ready"
-	codeNoLeader code = "no_leader"
-	codeMissing  code = "missing_parameter"
-	codeInvalid  code = "invalid_parameter"
-	codeNotFound code = "not_found"
-	codeMethod   code = "method_not_allowed"
-	codeTooLarge code = "body_too_large"
-	codeBusy     code = "too_many_streams"
-	codeInternal code = "internal"
-)
-
-// statusOf maps every code to its status, in one place.
-var statusOf = map[code]int{
-	codeNotReady: http.StatusServiceUnavailable,
-	codeNoLeader: http.StatusServiceUnavailable,
-	codeMissing:  http.StatusBadRequest,
-	codeInvalid:  http.StatusBadRequest,
-	codeNotFound: http.StatusNotFound,
-	codeMethod:   http.StatusMethodNotAllowed,
-	codeTooLarge: http.StatusRequestEntityTooLarge,
-	codeBusy:     http.StatusServiceUnavailable,
-	codeInternal: http.StatusInternalServerError,
-}
-
-// fail answers with an error.
-func fail(w http.ResponseWriter, c code, message string) {
-	write(w, statusOf[c], map[string]any{"error": map[string]string{"code": string(c), "message": message}})
-}
-
-// answer answers with a value.
-func answer(w http.ResponseWriter, v any) { write(w, http.StatusOK, v) }
-
-func write(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the client is gone: nobody to tell
+	answer(w, map[string]any{"node": h.c.Node.ID(), "prefix": h.c.Prefix, "endpoints": h.paths})
 }
 
 // founded returns the topology, or answers that there is none yet.
 func (h *Handler) founded(w http.ResponseWriter) (*topology.Topology, bool) {
 	t := h.c.Source.Topology()
 	if !t.Founded() {
-		fail(w, codeNotReady, "this node has not learned the topology yet: it is starting or joining")
+		fail(w, notFounded)
 		return nil, false
 	}
 	return t, true
 }
 
-// NewServer returns a server for the handler that gives slow and greedy
-// clients short shrift. Streams of /events outlive WriteTimeout by themselves.
-func NewServer(h http.Handler, logger *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 2 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       60 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-	}
-}
+var notFounded = &failure{codeNotReady, "this node has not learned the topology yet: it is starting or joining"}
+
+// uptime returns how long the node has run.
+func (h *Handler) uptime() time.Duration { return time.Since(h.c.Started) }

@@ -2,6 +2,8 @@ package http
 
 import (
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -9,70 +11,137 @@ import (
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
+// metrics is GET /metrics over a registry of its own, and the counters of the
+// API itself.
+type metrics struct {
+	registry *prometheus.Registry
+	handler  http.Handler
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+}
+
+func newMetrics(c Config, b buildJSON, f *feed) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "clusterkit_http_requests_total", Help: "Requests to the HTTP API that have ended.",
+		}, []string{"route", "method", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "clusterkit_http_request_duration_seconds", Help: "Time to answer a request; streams are not in it.",
+			Buckets: []float64{.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 5},
+		}, []string{"route"}),
+	}
+	m.registry.MustRegister(newCollector(c, b, f), m.requests, m.duration)
+	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return m
+}
+
+func (m *metrics) serve(w http.ResponseWriter, r *http.Request) { m.handler.ServeHTTP(w, r) }
+
+// counted counts and times what goes through a route.
+func (m *metrics) counted(route string, next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		began, done := time.Now(), false
+		defer func() {
+			status := http.StatusInternalServerError // a panic on its way out
+			if rec, ok := w.(*recorder); ok && done && rec.status != 0 {
+				status = rec.status
+			}
+			m.count(route, r.Method, status)
+			if route != "/events" {
+				m.duration.WithLabelValues(route).Observe(time.Since(began).Seconds())
+			}
+		}()
+		next(w, r)
+		done = true
+	}
+}
+
+// count counts a request. Clients cannot invent labels: what is no method of
+// the API is one.
+func (m *metrics) count(route, method string, status int) {
+	if method != http.MethodGet && method != http.MethodHead {
+		method = "other"
+	}
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
+}
+
 // collector reads everything at scrape time: nothing is counted twice, and
 // nothing global is touched.
 type collector struct {
-	c                                                        Config
-	members, version, partitions, mine, isLeader, term       *prometheus.Desc
-	commit, applied, contact, voters, hookCalls, hookFailed  *prometheus.Desc
-	hookPanics, hooksRunning, hooksWaiting, moves, imbalance *prometheus.Desc
+	c     Config
+	build buildJSON
+	feed  *feed
+
+	info, uptime, ready                                *prometheus.Desc
+	members, version, partitions, unassigned, mine     *prometheus.Desc
+	moves, rebalancing, imbalance                      *prometheus.Desc
+	state, isLeader, term, peers                       *prometheus.Desc
+	last, commit, applied, snapshot, contact           *prometheus.Desc
+	hookCalls, hookFailed, hookPanics, running, queued *prometheus.Desc
+	streams                                            *prometheus.Desc
 }
 
-// newMetrics returns the handler of GET /metrics, over a registry of its own.
-func newMetrics(c Config) http.Handler {
-	r := prometheus.NewRegistry()
-	r.MustRegister(newCollector(c))
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
-}
+var _ prometheus.Collector = (*collector)(nil)
 
-func newCollector(c Config) *collector {
+func newCollector(c Config, b buildJSON, f *feed) *collector {
 	d := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("clusterkit_"+name, help, labels, nil)
 	}
 	return &collector{
-		c:            c,
-		members:      d("members", "Nodes of the cluster by committed state.", "state"),
-		version:      d("topology_version", "Raft index of the topology that this node has applied."),
-		partitions:   d("partitions", "Partitions by state.", "state"),
-		mine:         d("node_partitions", "Partitions of this node by role.", "role"),
-		moves:        d("moves", "Moves that are under way."),
-		imbalance:    d("imbalance_partitions", "Largest difference in primaries between two active nodes."),
-		isLeader:     d("raft_is_leader", "1 if this node leads."),
-		term:         d("raft_term", "Raft term."),
-		commit:       d("raft_commit_index", "Raft commit index."),
-		applied:      d("raft_applied_index", "Raft applied index."),
-		contact:      d("raft_last_contact_seconds", "Seconds since this node heard the leader; negative if never."),
-		voters:       d("raft_peers", "Members of the Raft configuration.", "suffrage"),
-		hookCalls:    d("hook_calls_total", "Calls of hooks."),
-		hookFailed:   d("hook_failures_total", "Calls of hooks that failed."),
-		hookPanics:   d("hook_panics_total", "Calls of hooks that panicked."),
-		hooksRunning: d("hooks_running", "Hooks that run now."),
-		hooksWaiting: d("hooks_waiting", "Partitions whose hook waits for a slot or for another try."),
+		c: c, build: b, feed: f,
+		info:        d("build_info", "1, with what was built from what.", "version", "go_version", "node"),
+		uptime:      d("uptime_seconds", "Seconds since this node was made."),
+		ready:       d("ready", "1 if the named check of readiness holds.", "check"),
+		members:     d("members", "Nodes of the cluster by committed state.", "state"),
+		version:     d("topology_version", "Raft index of the topology that this node has applied."),
+		partitions:  d("partitions", "Partitions of the cluster by state.", "state"),
+		unassigned:  d("partitions_unassigned", "Partitions of the cluster without a primary."),
+		mine:        d("node_partitions", "Partitions of this node by role.", "role"),
+		moves:       d("partition_moves", "Moves that are under way."),
+		rebalancing: d("rebalance_in_progress", "1 while a move is under way."),
+		imbalance:   d("imbalance_ratio", "Largest load of an active node over its fair share by weight; 1 is even.", "of"),
+		state:       d("raft_state", "1 for the Raft state that this node is in.", "state"),
+		isLeader:    d("raft_is_leader", "1 if this node leads."),
+		term:        d("raft_term", "Raft term."),
+		peers:       d("raft_peers", "Members of the Raft configuration.", "suffrage"),
+		last:        d("raft_last_log_index", "Raft index of the last entry in the log."),
+		commit:      d("raft_commit_index", "Raft commit index."),
+		applied:     d("raft_applied_index", "Raft applied index."),
+		snapshot:    d("raft_snapshot_index", "Raft index of the last snapshot."),
+		contact:     d("raft_last_contact_seconds", "Seconds since this node heard the leader; negative if never."),
+		hookCalls:   d("hook_calls_total", "Calls of hooks."),
+		hookFailed:  d("hook_failures_total", "Calls of hooks that failed."),
+		hookPanics:  d("hook_panics_total", "Calls of hooks that panicked."),
+		running:     d("hooks_running", "Hooks that run now."),
+		queued:      d("hook_queue_length", "Partitions whose hook waits for a slot or for another try."),
+		streams:     d("watch_subscribers", "Open streams of /events."),
 	}
 }
 
 // Describe sends every description.
 func (m *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, ch) }
 
+// gaugeFunc sends one gauge.
+type gaugeFunc func(d *prometheus.Desc, v float64, labels ...string)
+
 // Collect sends every value.
 func (m *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	t := m.c.Source.Topology()
-	m.collectTopology(t, gauge)
-	c := m.c.Node.Consensus()
-	leads := 0.0
-	if c.State == "leader" {
-		leads = 1
+	gauge(m.info, 1, m.build.Version, m.build.Go, m.c.Node.ID())
+	gauge(m.uptime, time.Since(m.c.Started).Seconds())
+	seen := make(map[string]bool) // a name given twice would spoil the scrape
+	for _, check := range m.c.Node.Ready() {
+		if !seen[check.Name] {
+			gauge(m.ready, oneIf(check.OK), check.Name)
+			seen[check.Name] = true
+		}
 	}
-	gauge(m.isLeader, leads)
-	gauge(m.term, float64(c.Term))
-	gauge(m.commit, float64(c.CommitIndex))
-	gauge(m.applied, float64(c.AppliedIndex))
-	gauge(m.contact, c.LastContact)
-	gauge(m.voters, float64(len(c.Voters)), "voter")
-	gauge(m.voters, float64(len(c.NonVoters)), "non_voter")
+	gauge(m.streams, float64(len(m.feed.slots)))
+	m.collectTopology(m.c.Source.Topology(), gauge)
+	m.collectConsensus(m.c.Node.Consensus(), gauge)
 	h := m.c.Node.Hooks()
 	for _, x := range []struct {
 		d *prometheus.Desc
@@ -80,44 +149,54 @@ func (m *collector) Collect(ch chan<- prometheus.Metric) {
 	}{{m.hookCalls, h.Calls}, {m.hookFailed, h.Failures}, {m.hookPanics, h.Panics}} {
 		ch <- prometheus.MustNewConstMetric(x.d, prometheus.CounterValue, float64(x.v))
 	}
-	gauge(m.hooksRunning, float64(h.Running))
-	gauge(m.hooksWaiting, float64(h.Waiting))
+	gauge(m.running, float64(h.Running))
+	gauge(m.queued, float64(h.Waiting))
 }
 
-func (m *collector) collectTopology(t *topology.Topology, gauge func(*prometheus.Desc, float64, ...string)) {
-	byState := map[topology.NodeState]int{}
+func (m *collector) collectConsensus(c Consensus, gauge gaugeFunc) {
+	if c.State != "" {
+		gauge(m.state, 1, c.State)
+	}
+	gauge(m.isLeader, oneIf(c.State == "leader"))
+	gauge(m.term, float64(c.Term))
+	gauge(m.peers, float64(len(c.Voters)), "voter")
+	gauge(m.peers, float64(len(c.NonVoters)), "nonvoter")
+	gauge(m.last, float64(c.LastLogIndex))
+	gauge(m.commit, float64(c.CommitIndex))
+	gauge(m.applied, float64(c.AppliedIndex))
+	gauge(m.snapshot, float64(c.SnapshotIndex))
+	gauge(m.contact, c.LastContact)
+}
+
+func (m *collector) collectTopology(t *topology.Topology, gauge gaugeFunc) {
+	byState := map[topology.NodeState]int{topology.NodeActive: 0, topology.NodeDown: 0}
 	for _, n := range t.Nodes {
 		byState[n.State]++
 	}
-	for _, s := range []topology.NodeState{topology.NodeActive, topology.NodeDown} {
-		gauge(m.members, float64(byState[s]), s.String())
+	for s, n := range byState {
+		gauge(m.members, float64(n), s.String())
 	}
 	gauge(m.version, float64(t.Version))
-	for state, n := range states(t) {
+	byPartition := states(t)
+	for state, n := range byPartition {
 		gauge(m.partitions, float64(n), string(state))
 	}
-	per := loads(t)
-	l := per[m.c.Node.ID()]
-	gauge(m.mine, float64(l.Primaries), "primary")
-	gauge(m.mine, float64(l.Replicas-l.Primaries), "replica")
-	gauge(m.mine, float64(l.Learners), "learner")
-	moves := 0
-	for _, p := range t.Partitions {
-		if p.Move != nil {
-			moves++
-		}
+	gauge(m.unassigned, float64(byPartition[topology.StateOffline]+byPartition[topology.StateUnplaced]))
+	b := balanceOf(t)
+	mine := b.nodes[m.c.Node.ID()]
+	gauge(m.mine, float64(mine.Primaries), "primary")
+	gauge(m.mine, float64(mine.Replicas-mine.Primaries), "replica")
+	gauge(m.mine, float64(mine.Learners), "learner")
+	under := moves(t)
+	gauge(m.moves, float64(under))
+	gauge(m.rebalancing, oneIf(under > 0))
+	gauge(m.imbalance, b.primaries.Imbalance, "primaries")
+	gauge(m.imbalance, b.replicas.Imbalance, "replicas")
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
 	}
-	gauge(m.moves, float64(moves))
-	low, high, first := 0, 0, true
-	for _, n := range t.Nodes {
-		if n.State != topology.NodeActive {
-			continue
-		}
-		p := per[n.ID].Primaries
-		if first {
-			low, high, first = p, p, false
-		}
-		low, high = min(low, p), max(high, p)
-	}
-	gauge(m.imbalance, float64(high-low))
+	return 0
 }

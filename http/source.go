@@ -1,0 +1,87 @@
+package http
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/skshohagmiah/clusterkit/topology"
+)
+
+// Source is the applied topology. Its methods are called concurrently and
+// must not block.
+type Source interface {
+	// Topology returns the newest applied topology, never nil.
+	Topology() *topology.Topology
+	// Subscribe returns a cap-1 channel that is woken after each change, and
+	// the function that ends the subscription.
+	Subscribe() (<-chan struct{}, func())
+	// Locate returns the partition of a key; an error before there is one.
+	Locate(key string) (*topology.Partition, error)
+	// Encoding names how the cluster's hash is read as a number.
+	Encoding() string
+}
+
+// Node is what the handler asks of the node that it belongs to. Its methods
+// are called concurrently and must not block.
+type Node interface {
+	// ID returns the NodeID.
+	ID() string
+	// Consensus returns what the node knows of Raft.
+	Consensus() Consensus
+	// Ready returns named checks; the node is ready when there are some and
+	// all are OK.
+	Ready() []Check
+	// Hooks returns the counters of the hooks.
+	Hooks() Hooks
+}
+
+// Consensus is what a node knows of Raft.
+type Consensus struct {
+	// State is "leader", "follower", "candidate", "shutdown" or "starting".
+	State string `json:"state"`
+	Term  uint64 `json:"term"`
+	// LeaderUUID and LeaderAddr name the leader; "" while none is known.
+	LeaderUUID string `json:"-"`
+	LeaderAddr string `json:"leader_raft_addr"`
+	// LastLogIndex, CommitIndex, AppliedIndex and SnapshotIndex are Raft's.
+	LastLogIndex  uint64 `json:"last_log_index"`
+	CommitIndex   uint64 `json:"commit_index"`
+	AppliedIndex  uint64 `json:"applied_index"`
+	SnapshotIndex uint64 `json:"snapshot_index"`
+	// LastContact is the seconds since the leader was heard; 0 on the leader,
+	// negative when no leader was ever heard.
+	LastContact float64 `json:"last_contact_seconds"`
+	// Voters and NonVoters are the UUIDs of the Raft configuration.
+	Voters    []string `json:"-"`
+	NonVoters []string `json:"-"`
+}
+
+// Check is one condition of readiness. Detail says what is missing.
+type Check struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Hooks counts calls of hooks since the node started, and what runs and waits now.
+type Hooks struct {
+	Calls    uint64 `json:"calls"`
+	Failures uint64 `json:"failures"`
+	Panics   uint64 `json:"panics"`
+	Running  int    `json:"running"`
+	Waiting  int    `json:"waiting"`
+}
+
+// Config says what a Handler shows. Source, Node and Started are required.
+type Config struct {
+	Source Source
+	Node   Node
+	// Logger takes panics of handlers. Default: none.
+	Logger *slog.Logger
+	// Started is when the node was made.
+	Started time.Time
+	// Prefix is the path under which every endpoint lies, such as
+	// "/clusterkit", without a slash at its end. Default "": the root. With a
+	// prefix the handler is mounted as it is, without http.StripPrefix.
+	Prefix string
+}
