@@ -53,7 +53,7 @@ func run(ctx context.Context, o options, began time.Time) error {
 }
 
 func (d *demo) all(ctx context.Context) error {
-	for _, part := range []func(context.Context) error{d.form, d.load, d.losePrimary, d.loseLeader, d.restore, d.verify} {
+	for _, part := range []func(context.Context) error{d.form, d.load, d.awaitVoters, d.losePrimary, d.loseLeader, d.restore, d.verify} {
 		if err := part(ctx); err != nil {
 			return err
 		}
@@ -105,6 +105,23 @@ func (d *demo) load(ctx context.Context) error {
 		return err
 	}
 	b.finish()
+	return nil
+}
+
+// awaitVoters waits until Raft can lose two nodes at once, as it is about to.
+func (d *demo) awaitVoters(ctx context.Context) error {
+	const most = 5 // MaxVoters by default
+	want := min(d.nodes, most)
+	if want > 2 && want%2 == 0 {
+		want--
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	start := time.Now()
+	if err := d.cluster.AwaitVoters(ctx, want); err != nil {
+		return err
+	}
+	line("%d nodes vote in Raft (waited %.1f s: a new node votes when it has been stable for 10 s)", want, time.Since(start).Seconds())
 	return nil
 }
 

@@ -76,6 +76,26 @@ func (c *Cluster) Leader(ctx context.Context) (string, error) {
 	}
 }
 
+// AwaitVoters waits until at least n nodes vote in Raft: a cluster of five
+// survives two deaths only once it has five voters, and a node is given its
+// vote after it has been stable for ten seconds.
+func (c *Cluster) AwaitVoters(ctx context.Context, n int) error {
+	var answer struct {
+		Voters []string `json:"voters"`
+	}
+	for {
+		err := c.askAny(ctx, "/consensus/stats", &answer)
+		if err == nil && len(answer.Voters) >= n {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("procs: waiting for %d voters, there are %v: %w", n, answer.Voters, errors.Join(ctx.Err(), err))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
 // PrimaryOf returns the primary of a key.
 func (c *Cluster) PrimaryOf(ctx context.Context, key string) (*Node, error) {
 	var answer struct {
