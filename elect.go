@@ -17,7 +17,13 @@ import (
 // trip on disks that sync in milliseconds.
 const electStagger = 75 * time.Millisecond
 
-// elect campaigns when the leader has crashed, until ctx ends.
+// leaderSilence is how long Raft must not have heard a leader that gossip has
+// given up: several heartbeats, which come every 100 to 200 ms. Either signal
+// alone is no reason to campaign.
+const leaderSilence = 500 * time.Millisecond
+
+// elect campaigns when the leader has crashed, or has fallen silent on gossip
+// and on Raft, until ctx ends.
 func (r *running) elect(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -35,7 +41,19 @@ func (r *running) elect(ctx context.Context) error {
 		if leader == "" && dead != "" {
 			leader = dead // Raft has noticed; the election may still be lost
 		}
-		if leader == "" || leader == r.record.UUID || !crashed(members, leader) {
+		if leader == "" || leader == r.record.UUID {
+			dead = ""
+			continue
+		}
+		switch evidenceOf(members, leader) {
+		case topology.EvidenceCrash:
+		case topology.EvidenceSilence:
+			if wait := leaderSilence - r.store.Consensus().LastContact; wait > 0 {
+				dead = ""
+				timer.Reset(wait)
+				continue
+			}
+		default:
 			dead = ""
 			continue
 		}
@@ -60,14 +78,15 @@ func (r *running) elect(ctx context.Context) error {
 	}
 }
 
-// crashed reports whether the newest incarnation of a node is known to be gone.
-func crashed(members []topology.Member, uuid string) bool {
+// evidenceOf returns the evidence that the newest incarnation of a node is
+// dead; EvidenceNone when it is not.
+func evidenceOf(members []topology.Member, uuid string) topology.Evidence {
 	for _, m := range members {
-		if m.UUID == uuid {
-			return m.State == topology.MemberDead && m.Evidence == topology.EvidenceCrash
+		if m.UUID == uuid && m.State == topology.MemberDead {
+			return m.Evidence
 		}
 	}
-	return false
+	return topology.EvidenceNone
 }
 
 // campaignTurn returns the place of self among the live voters in order of
