@@ -72,6 +72,10 @@ type Input struct {
 	// Applied is a version that every active node is known to have applied.
 	Applied uint64
 	Limits  Limits
+	// Ideal returns the ideal owner of each partition; nil means ring.Ideal.
+	// It must be a function of its arguments: Loop remembers the last answer,
+	// which takes most of a second to find for the largest clusters.
+	Ideal func(partitions int, nodes []string) ([]string, error)
 }
 
 // Incarnation names one run of one node.

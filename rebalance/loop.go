@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/skshohagmiah/clusterkit/ring"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -59,6 +61,7 @@ type Loop struct {
 	wake    <-chan struct{}
 	logger  *slog.Logger
 
+	owners owners        // Run's alone
 	again  chan struct{} // cap 1: a background look has news
 	mu     sync.Mutex
 	silent map[Incarnation]time.Time // when silence on the cluster port was confirmed
@@ -134,7 +137,7 @@ func (l *Loop) round(ctx context.Context, wg *sync.WaitGroup, memory *Memory, no
 		t, members := l.store.Topology(), l.members.Members()
 		elapsed := now + time.Since(began)
 		*memory = Observe(*memory, t, members, elapsed)
-		in := Input{Topology: t, Members: members, Self: l.self, Now: elapsed, Memory: *memory, Limits: l.limits}
+		in := Input{Topology: t, Members: members, Self: l.self, Now: elapsed, Memory: *memory, Limits: l.limits, Ideal: l.owners.ideal}
 		in.Silent, in.Applied = l.confirmed()
 		out, err := Plan(in)
 		if err != nil {
@@ -305,4 +308,22 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-t.C:
 	case <-ctx.Done():
 	}
+}
+
+// owners remembers the ideal owners for the last set of nodes.
+type owners struct {
+	partitions int
+	nodes      []string
+	found      []string
+}
+
+func (o *owners) ideal(partitions int, nodes []string) ([]string, error) {
+	if o.partitions == partitions && slices.Equal(o.nodes, nodes) {
+		return o.found, nil
+	}
+	found, err := ring.Ideal(partitions, nodes)
+	if err == nil {
+		o.partitions, o.nodes, o.found = partitions, nodes, found
+	}
+	return found, err
 }

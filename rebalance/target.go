@@ -62,14 +62,18 @@ func (b *board) replicas(p *topology.Partition) []int32 {
 }
 
 // ideal fills in the ring's ideal owner of each partition among the active nodes.
-func (b *board) ideal() error {
+func (b *board) ideal(in *Input) error {
+	find := in.Ideal
+	if find == nil {
+		find = ring.Ideal
+	}
 	var ids []string
 	for _, n := range b.nodes {
 		if n.State == topology.NodeActive {
 			ids = append(ids, n.ID)
 		}
 	}
-	owners, err := ring.Ideal(len(b.problem.Replicas), ids)
+	owners, err := find(len(b.problem.Replicas), ids)
 	if err != nil {
 		return fmt.Errorf("rebalance: ideal owners: %w", err)
 	}
@@ -95,7 +99,7 @@ func placements(in *Input) ([]topology.Command, error) {
 	if len(b.nodes) == 0 {
 		return nil, nil
 	}
-	if err := b.ideal(); err != nil {
+	if err := b.ideal(in); err != nil {
 		return nil, err
 	}
 	placed, err := placement.Place(b.problem)
@@ -141,7 +145,7 @@ func newMoves(in *Input, out *Output) ([]topology.Command, error) {
 	if len(b.nodes) == 0 {
 		return nil, nil
 	}
-	if err := b.ideal(); err != nil {
+	if err := b.ideal(in); err != nil {
 		return nil, err
 	}
 	target, err := placement.Replicas(b.problem)
