@@ -31,6 +31,9 @@ type Limits struct {
 	// SettleTimeout bounds the wait for every node to have applied a move.
 	// Default 10 s.
 	SettleTimeout time.Duration
+	// ForgetAfter is how long a node that is down and holds nothing keeps its
+	// record. Default 24 h.
+	ForgetAfter time.Duration
 }
 
 // withDefaults returns a copy with every zero field set to its default.
@@ -46,6 +49,7 @@ func (l Limits) withDefaults() Limits {
 	setDuration(&l.MissingAfter, 3*time.Second)
 	setDuration(&l.RevokeTimeout, 10*time.Second)
 	setDuration(&l.SettleTimeout, 10*time.Second)
+	setDuration(&l.ForgetAfter, 24*time.Hour)
 	if l.NodeCopies <= 0 {
 		l.NodeCopies = 2
 	}
@@ -66,9 +70,10 @@ type Input struct {
 	Now time.Duration
 	// Memory says since when each fact has held; see Observe.
 	Memory Memory
-	// Silent holds the incarnations that did not answer on the cluster port
-	// either, after gossip had stopped hearing them.
-	Silent map[Incarnation]bool
+	// Leases is what the leader knows of the nodes' leases.
+	Leases map[Incarnation]Lease
+	// AtOnce skips the wait for further nodes to join.
+	AtOnce bool
 	// Applied is a version that every active node is known to have applied.
 	Applied uint64
 	Limits  Limits
@@ -84,14 +89,24 @@ type Incarnation struct {
 	Number uint64
 }
 
+// Lease is what the leader knows of a node's lease.
+type Lease struct {
+	// Ended means that the node holds none, and gets none before it registers anew.
+	Ended bool
+	// Renewing means that the node asked for renewal a moment ago.
+	Renewing bool
+	// Left is the time until Ended, if nothing is granted meanwhile.
+	Left time.Duration
+}
+
 // Output is what a plan asks for.
 type Output struct {
 	// Commands are to be committed as one entry; none means that nothing is
 	// to be done now.
 	Commands []topology.Command
-	// Doubts are nodes that gossip has given up: whether they also stopped
-	// answering on the cluster port decides (Input.Silent).
-	Doubts []*topology.Node
+	// Unheard are nodes that gossip has given up and that renew their leases
+	// all the same: only UDP is broken, and nothing is done.
+	Unheard []*topology.Node
 	// Unsettled is true while moves wait for Input.Applied to grow.
 	Unsettled bool
 	// Wait is the time until a deadline can change the plan; 0 when only an
@@ -119,10 +134,22 @@ const (
 	FactMissing FactKind = iota + 1
 	// FactDown: the incarnation is committed as down.
 	FactDown
-	// FactNew: the node is active and holds no replica.
+	// FactNew: the node may hold replicas and holds none.
 	FactNew
 	// FactStage: a move is in a stage.
 	FactStage
+	// FactActive: the incarnation is committed as active; Session is the index
+	// since when.
+	FactActive
+	// FactFlap: an active period, by its Session, has ended unannounced.
+	FactFlap
+	// FactFlapping: the node is marked as flapping.
+	FactFlapping
+	// FactRestart: a restart is announced and has not begun; Session is the
+	// announced time.
+	FactRestart
+	// FactPause: moves are paused; Session is the pause's.
+	FactPause
 )
 
 // Fact is something that has a beginning. Two facts are the same when all
@@ -156,19 +183,30 @@ func Observe(m Memory, t *topology.Topology, members []topology.Member, now time
 			note(Fact{Kind: FactStage, Partition: i, Session: p.Move.Session, Stage: p.Move.Stage})
 		}
 	}
+	if t.Pause != nil {
+		note(Fact{Kind: FactPause, Session: t.Pause.Session})
+	}
 	for _, n := range t.Nodes {
 		who := Incarnation{UUID: n.UUID, Number: n.Incarnation}
+		if n.Flapping {
+			note(Fact{Kind: FactFlapping, Incarnation: Incarnation{UUID: n.UUID}})
+		}
 		if n.State == topology.NodeDown {
 			note(Fact{Kind: FactDown, Incarnation: who})
 			continue
 		}
+		note(Fact{Kind: FactActive, Incarnation: who, Session: n.StateIndex})
+		if n.Restart > 0 {
+			note(restartFact(n))
+		}
 		if known[n.UUID].Incarnation < n.Incarnation {
 			note(Fact{Kind: FactMissing, Incarnation: who})
 		}
-		if !holds[n.ID] {
+		if !holds[n.ID] && n.Eligible() {
 			note(Fact{Kind: FactNew, Incarnation: who})
 		}
 	}
+	noteFlaps(m, next, t, now)
 	return next
 }
 

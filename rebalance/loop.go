@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/ring"
@@ -28,10 +29,15 @@ type Members interface {
 	Members() []topology.Member
 }
 
+// Leases is what the loop needs of the lease table.
+type Leases interface {
+	// State returns what this node, as the leader, knows of the lease of a
+	// node's recorded period of activity. What is said to have ended stays so.
+	State(n *topology.Node) Lease
+}
+
 // Peers is what the loop needs of the cluster port.
 type Peers interface {
-	// Answers reports whether the node's recorded incarnation answers.
-	Answers(ctx context.Context, n *topology.Node) bool
 	// WaitVersion returns nil once the node has applied the version.
 	WaitVersion(ctx context.Context, n *topology.Node, version uint64) error
 }
@@ -41,12 +47,6 @@ const (
 	tick = time.Second
 	// commitTimeout bounds one commit; the outcome is looked at again anyway.
 	commitTimeout = 5 * time.Second
-	// answerTimeout is how long a node that gossip gave up has to answer on
-	// the cluster port.
-	answerTimeout = 500 * time.Millisecond
-	// silentFor is how long a confirmed silence counts: long enough for the
-	// commit it leads to, short enough that a node which woke up is asked again.
-	silentFor = 2 * time.Second
 	// retryAfter is the pause after a commit that failed.
 	retryAfter = 50 * time.Millisecond
 )
@@ -56,16 +56,17 @@ type Loop struct {
 	store   Store
 	members Members
 	peers   Peers
+	leases  Leases
 	self    string
 	limits  Limits
 	wake    <-chan struct{}
 	logger  *slog.Logger
 
-	owners owners        // Run's alone
-	again  chan struct{} // cap 1: a background look has news
+	owners owners               // Run's alone
+	warned map[Incarnation]bool // Run's alone: nodes that only UDP keeps apart
+	again  chan struct{}        // cap 1: a background look has news
+	hurry  atomic.Bool          // plan without waiting for joins
 	mu     sync.Mutex
-	silent map[Incarnation]time.Time // when silence on the cluster port was confirmed
-	asking map[Incarnation]bool
 	// applied is a version that every active node has confirmed; settling is
 	// true while that is being asked.
 	applied  uint64
@@ -77,6 +78,7 @@ type LoopConfig struct {
 	Store   Store
 	Members Members
 	Peers   Peers
+	Leases  Leases
 	// Self is this node's UUID.
 	Self   string
 	Limits Limits
@@ -88,7 +90,7 @@ type LoopConfig struct {
 // NewLoop returns a loop; Run runs it.
 func NewLoop(c LoopConfig) *Loop {
 	return &Loop{
-		store: c.Store, members: c.Members, peers: c.Peers, self: c.Self,
+		store: c.Store, members: c.Members, peers: c.Peers, leases: c.Leases, self: c.Self,
 		limits: c.Limits.withDefaults(), wake: c.Wake, logger: c.Logger,
 		again: make(chan struct{}, 1),
 	}
@@ -132,19 +134,20 @@ func (l *Loop) Run(ctx context.Context) error {
 // round plans and commits until there is nothing to do, and returns how long
 // to sleep unless something happens.
 func (l *Loop) round(ctx context.Context, wg *sync.WaitGroup, memory *Memory, now time.Duration) time.Duration {
-	began := time.Now()
+	began, hurry := time.Now(), false
 	for ctx.Err() == nil {
+		hurry = l.hurry.Swap(false) || hurry
 		t, members := l.store.Topology(), l.members.Members()
 		elapsed := now + time.Since(began)
 		*memory = Observe(*memory, t, members, elapsed)
 		in := Input{Topology: t, Members: members, Self: l.self, Now: elapsed, Memory: *memory, Limits: l.limits, Ideal: l.owners.ideal}
-		in.Silent, in.Applied = l.confirmed()
+		in.Leases, in.Applied, in.AtOnce = l.leaseTable(t), l.confirmed(), hurry
 		out, err := Plan(in)
 		if err != nil {
 			l.logger.Error("cannot plan", "error", err)
 			return tick
 		}
-		l.ask(ctx, wg, out.Doubts)
+		l.warn(out.Unheard)
 		if out.Unsettled {
 			l.settle(ctx, wg, t)
 		}
@@ -155,6 +158,9 @@ func (l *Loop) round(ctx context.Context, wg *sync.WaitGroup, memory *Memory, no
 			return tick
 		}
 		if !l.commit(ctx, out.Commands) {
+			if hurry {
+				l.hurry.Store(true)
+			}
 			return retryAfter
 		}
 		if l.store.Topology().Version == t.Version {
@@ -174,7 +180,7 @@ func (l *Loop) commit(ctx context.Context, cmds []topology.Command) bool {
 			l.logger.Warn("node is down", "node", f.Node, "incarnation", f.Incarnation, "reason", string(f.Reason))
 		}
 	}
-	if err := l.store.Commit(ctx, topology.Entry{Commands: cmds}); err != nil {
+	if err := l.store.Commit(ctx, topology.Entry{At: time.Now().UnixMilli(), Commands: cmds}); err != nil {
 		if !errors.Is(err, context.Canceled) {
 			l.logger.Warn("plan was not committed", "commands", len(cmds), "error", err)
 		}
@@ -187,61 +193,43 @@ func (l *Loop) commit(ctx context.Context, cmds []topology.Command) bool {
 func (l *Loop) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.silent, l.applied = nil, 0
+	l.applied, l.warned = 0, nil
 }
 
-// confirmed returns what the background looks have found.
-func (l *Loop) confirmed() (map[Incarnation]bool, uint64) {
+// confirmed returns a version that every active node has applied.
+func (l *Loop) confirmed() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	silent := make(map[Incarnation]bool, len(l.silent))
-	for who, at := range l.silent {
-		if time.Since(at) > silentFor {
-			delete(l.silent, who)
-			continue
-		}
-		silent[who] = true
-	}
-	return silent, l.applied
+	return l.applied
 }
 
-// ask asks nodes that gossip gave up on the cluster port, each in the
-// background and once at a time. An answer is forgotten after a tick, so that
-// a node that stays doubtful is asked again.
-func (l *Loop) ask(ctx context.Context, wg *sync.WaitGroup, doubts []*topology.Node) {
-	for _, n := range doubts {
+// leaseTable asks for the leases of all active nodes.
+func (l *Loop) leaseTable(t *topology.Topology) map[Incarnation]Lease {
+	out := make(map[Incarnation]Lease, len(t.Nodes))
+	for _, n := range t.Nodes {
+		if n.State == topology.NodeActive && n.UUID != l.self {
+			out[Incarnation{UUID: n.UUID, Number: n.Incarnation}] = l.leases.State(n)
+		}
+	}
+	return out
+}
+
+// warn says once of each node that gossip does not hear it.
+func (l *Loop) warn(unheard []*topology.Node) {
+	warned := make(map[Incarnation]bool, len(unheard))
+	for _, n := range unheard {
 		who := Incarnation{UUID: n.UUID, Number: n.Incarnation}
-		l.mu.Lock()
-		busy := l.asking[who]
-		if l.asking == nil {
-			l.asking = make(map[Incarnation]bool)
+		if !l.warned[who] {
+			l.logger.Warn("gossip gave a node up that renews its lease: is UDP blocked?", "node", n.ID, "gossip_addr", n.GossipAddr)
 		}
-		l.asking[who] = true
-		l.mu.Unlock()
-		if busy {
-			continue
-		}
-		wg.Go(func() { l.askOne(ctx, n, who) })
+		warned[who] = true
 	}
+	l.warned = warned
 }
 
-func (l *Loop) askOne(ctx context.Context, n *topology.Node, who Incarnation) {
-	asked, cancel := context.WithTimeout(ctx, answerTimeout)
-	answers := l.peers.Answers(asked, n)
-	cancel()
-	if answers {
-		l.logger.Warn("gossip gave a node up that answers on the cluster port: is UDP blocked?", "node", n.ID, "gossip_addr", n.GossipAddr)
-		pause(ctx, tick)
-	}
-	l.mu.Lock()
-	delete(l.asking, who)
-	if !answers && ctx.Err() == nil {
-		if l.silent == nil {
-			l.silent = make(map[Incarnation]time.Time)
-		}
-		l.silent[who] = time.Now()
-	}
-	l.mu.Unlock()
+// Now makes the next plan wait for no further node to join.
+func (l *Loop) Now() {
+	l.hurry.Store(true)
 	l.news()
 }
 

@@ -20,6 +20,9 @@ func Plan(in Input) (Output, error) {
 	if out.Commands, err = placements(&in); err != nil || len(out.Commands) > 0 {
 		return out, err
 	}
+	if out.Commands = household(&in, &out); len(out.Commands) > 0 {
+		return out, nil
+	}
 	out.Commands = underWay(&in, &out)
 	moves, err := newMoves(&in, &out)
 	if err != nil {
@@ -46,11 +49,14 @@ func failures(in *Input, out *Output) []topology.Command {
 }
 
 // verdict says whether an active node's incarnation is over. A crash that was
-// witnessed, a farewell and a higher incarnation are final. Silence on gossip
-// is not: it takes silence on the cluster port as well, so that broken UDP
-// alone fails nobody over.
+// witnessed, a farewell and a higher incarnation are final. Silence is not: the
+// node's lease must have ended, by which time it serves nothing any more,
+// whatever became of it. A node that gossip does not hear and that renews its
+// lease is left alone: only UDP is broken. One that gossip hears and that has
+// no lease any more is of no use, and is replaced.
 func verdict(in *Input, n *topology.Node, m topology.Member, out *Output) (topology.DownReason, bool) {
 	who := Incarnation{UUID: n.UUID, Number: n.Incarnation}
+	lease, heard := in.Leases[who], false
 	switch {
 	case m.Incarnation > n.Incarnation:
 		return topology.DownRestarted, true
@@ -64,14 +70,18 @@ func verdict(in *Input, n *topology.Node, m topology.Member, out *Output) (topol
 	case m.State == topology.MemberLeft:
 		return topology.DownStopped, true
 	case m.State != topology.MemberDead:
-		return "", false
+		heard = true
 	case m.Evidence == topology.EvidenceCrash:
 		return topology.DownCrash, true
 	}
-	if in.Silent[who] {
+	switch {
+	case lease.Ended:
 		return topology.DownSilence, true
+	case !heard && lease.Renewing:
+		out.Unheard = append(out.Unheard, n)
+	case !lease.Renewing:
+		out.deadline(lease.Left)
 	}
-	out.Doubts = append(out.Doubts, n)
 	return "", false
 }
 
@@ -87,8 +97,7 @@ func underWay(in *Input, out *Output) []topology.Command {
 		age := in.age(Fact{Kind: FactStage, Partition: i, Session: m.Session, Stage: m.Stage})
 		switch m.Stage {
 		case topology.StagePrepare:
-			// The node that was to be replaced came back with its data.
-			if m.Reason == topology.ReasonHeal && m.From != "" && in.Topology.Active(m.From) {
+			if pointless(in.Topology, p) {
 				cmds = append(cmds, topology.MoveAbort{Partition: i, Session: m.Session})
 			}
 		case topology.StageRevoke:
@@ -111,4 +120,25 @@ func underWay(in *Input, out *Output) []topology.Command {
 		}
 	}
 	return cmds
+}
+
+// pointless reports whether a move that still copies has lost its purpose: the
+// node that was to be replaced came back with its data; the one that was being
+// drained stays after all; or the target is to hold nothing itself.
+func pointless(t *topology.Topology, p *topology.Partition) bool {
+	m := p.Move
+	from, to := t.Node(m.From), t.Node(m.To)
+	if to != nil && !to.Staying() {
+		return true
+	}
+	if from == nil {
+		return false
+	}
+	switch m.Reason {
+	case topology.ReasonHeal:
+		return from.State == topology.NodeActive
+	case topology.ReasonDrain:
+		return from.Staying()
+	}
+	return false
 }

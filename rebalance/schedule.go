@@ -23,7 +23,10 @@ type schedule struct {
 	copying, room int
 	into, from    map[string]int
 	busy          map[int]bool // partitions that a command of this plan moves
-	alive         int          // active nodes
+	staying       int          // active nodes that are not on their way out
+
+	wanting []int          // see due
+	led     map[string]int // how many partitions each node leads; nil until asked for
 }
 
 func newSchedule(in *Input, b *board, target [][]int32) *schedule {
@@ -33,13 +36,14 @@ func newSchedule(in *Input, b *board, target [][]int32) *schedule {
 	}
 	s.room = max(1, (len(s.t.Partitions)*in.Limits.ClusterCopies+99)/100)
 	for _, n := range s.t.Nodes {
-		if n.State == topology.NodeActive {
-			s.alive++
+		if n.Staying() {
+			s.staying++
 		}
 	}
 	for _, p := range s.t.Partitions {
 		for _, r := range p.Replicas {
-			if r.State == topology.ReplicaLearner && s.t.Active(r.Node) {
+			// An offline partition has nobody to copy from: its learners wait.
+			if r.State == topology.ReplicaLearner && p.Primary != "" && s.t.Active(r.Node) {
 				s.count(p, r.Node)
 			}
 		}
@@ -51,9 +55,7 @@ func newSchedule(in *Input, b *board, target [][]int32) *schedule {
 func (s *schedule) count(p *topology.Partition, to string) {
 	s.copying++
 	s.into[to]++
-	if p.Primary != "" {
-		s.from[p.Primary]++
-	}
+	s.from[p.Primary]++
 }
 
 // fits reports whether the limits allow one more copy.
@@ -70,21 +72,35 @@ func (s *schedule) wants(i int) (add, drop []string) {
 	if p.Move != nil || p.Primary == "" || s.busy[i] {
 		return nil, nil
 	}
-	keep := make(map[string]bool, len(s.target[i]))
 	for _, k := range s.target[i] {
-		id := s.board.nodes[k].ID
-		keep[id] = true
-		if p.Replica(id) == nil && s.t.Active(id) {
-			add = append(add, id)
+		if n := s.board.nodes[k]; n.State == topology.NodeActive && p.Replica(n.ID) == nil {
+			add = append(add, n.ID)
 		}
 	}
 	for _, r := range p.Replicas {
-		if !keep[r.Node] {
-			drop = append(drop, r.Node)
+		// A replica in error stays, for people to see and as the memory of what
+		// not to try again, until it is reset or its node goes or restarts.
+		k, ok := s.board.number[r.Node]
+		if ok && slices.Contains(s.target[i], k) || r.State == topology.ReplicaError && s.t.Active(r.Node) && s.t.Node(r.Node).Staying() {
+			continue
 		}
+		drop = append(drop, r.Node)
 	}
 	slices.Sort(add)
 	return add, drop
+}
+
+// due returns the partitions that want anything, in their order.
+func (s *schedule) due() []int {
+	if s.wanting == nil {
+		s.wanting = make([]int, 0)
+		for i := range s.t.Partitions {
+			if add, drop := s.wants(i); len(add)+len(drop) > 0 {
+				s.wanting = append(s.wanting, i)
+			}
+		}
+	}
+	return s.wanting
 }
 
 // heal restores the number of replicas, partitions with the fewest in-sync
@@ -94,9 +110,11 @@ func (s *schedule) wants(i int) (add, drop []string) {
 func (s *schedule) heal() bool {
 	type need struct{ partition, inSync int }
 	var needs []need
-	for i, p := range s.t.Partitions {
-		if add, drop := s.wants(i); len(add) > 0 && (len(drop) == 0 || s.dead(drop) != "") {
-			needs = append(needs, need{i, s.liveInSync(p)})
+	for _, i := range s.due() {
+		// What balance or a drain would move from one live node to another is
+		// not missing; a second one to be added beside it is.
+		if add, drop := s.wants(i); len(add) > len(drop) || len(add) > 0 && s.dead(drop) != "" {
+			needs = append(needs, need{i, s.liveInSync(s.t.Partitions[i])})
 		}
 	}
 	slices.SortStableFunc(needs, func(a, b need) int { return cmp.Compare(a.inSync, b.inSync) })
@@ -153,11 +171,14 @@ func (s *schedule) roles() error {
 		if part.Move != nil {
 			return nil
 		}
+		may := make([]int32, 0, len(part.Replicas))
 		for _, r := range part.Replicas {
-			if k, ok := s.board.number[r.Node]; ok && r.State == topology.ReplicaInSync && s.t.Active(r.Node) {
-				p.Replicas[i] = append(p.Replicas[i], k)
+			k, ok := s.board.number[r.Node]
+			if ok && r.State == topology.ReplicaInSync && (r.Node == part.Primary || s.board.nodes[k].MayLead()) {
+				may = append(may, k)
 			}
 		}
+		p.Replicas[i] = may
 	}
 	led, err := placement.Primaries(p)
 	if err != nil {
@@ -179,22 +200,58 @@ func (s *schedule) roles() error {
 	return nil
 }
 
+// drain moves replicas off nodes that are to hold nothing, and lets those go
+// for which there is no other place. It reports whether there is anything to
+// drain.
+func (s *schedule) drain() bool {
+	waiting := false
+	for _, i := range s.due() {
+		p := s.t.Partitions[i]
+		add, drop := s.wants(i)
+		k := slices.IndexFunc(drop, func(id string) bool { return leaving(s.t.Node(id)) })
+		if k < 0 {
+			continue
+		}
+		if len(add) == 0 {
+			// With nowhere to go it is let go, or stays: that blocks nobody else.
+			s.shrink(p, drop[k:k+1], topology.ReasonDrain)
+			continue
+		}
+		waiting = true
+		for _, to := range add {
+			if s.fits(p, to) {
+				s.start(p, drop[k], to, topology.ReasonDrain)
+				break
+			}
+		}
+	}
+	return waiting || len(s.cmds) > 0
+}
+
 // balance moves replicas from nodes that hold more than their share to nodes
-// that hold less, and lets superfluous ones go.
-func (s *schedule) balance() {
-	for i, p := range s.t.Partitions {
+// that hold less, and lets superfluous ones go. It reports whether there is
+// anything to balance.
+func (s *schedule) balance() bool {
+	waiting := false
+	for _, i := range s.due() {
+		p := s.t.Partitions[i]
 		add, drop := s.wants(i)
 		if len(add) == 0 {
-			s.shrink(p, drop)
+			s.shrink(p, drop, topology.ReasonBalance)
 			continue
 		}
 		for _, to := range add {
-			if len(drop) > 0 && s.fits(p, to) {
+			if len(drop) == 0 {
+				continue
+			}
+			waiting = true
+			if s.fits(p, to) {
 				s.start(p, s.leastMissed(p, drop), to, topology.ReasonBalance)
 				break
 			}
 		}
 	}
+	return waiting || len(s.cmds) > 0
 }
 
 // leastMissed returns the source whose going costs least: rather a follower
@@ -208,17 +265,35 @@ func (s *schedule) leastMissed(p *topology.Partition, drop []string) string {
 	return drop[0]
 }
 
-// shrink lets replicas go that nothing replaces: the partition has more than
-// it should, since a node came back after it was replaced.
-func (s *schedule) shrink(p *topology.Partition, drop []string) {
+// shrink lets a replica go that nothing replaces: the partition has more than
+// it should, since a node came back after it was replaced, or there are fewer
+// nodes left than it should have replicas. A primary hands its role over first.
+func (s *schedule) shrink(p *topology.Partition, drop []string, reason topology.MoveReason) {
 	if len(drop) == 0 {
 		return
 	}
 	id := s.leastMissed(p, drop)
-	r := p.Replica(id)
-	if id == p.Primary || r.State == topology.ReplicaInSync && s.liveInSync(p) <= min(s.t.Config.ReplicationFactor, s.alive) {
+	m := topology.MoveStart{Partition: p.Index, Version: p.Version, From: id, Reason: reason}
+	if p.Replica(id).State == topology.ReplicaInSync && s.liveInSync(p) <= min(s.t.Config.ReplicationFactor, s.staying) {
 		return
 	}
+	if id == p.Primary {
+		if s.led == nil {
+			s.led = leads(s.t)
+		}
+		to := successor(s.t, p, s.led)
+		if to == nil {
+			return
+		}
+		s.led[id]--
+		s.led[to.ID]++
+		m.To, m.Role = to.ID, true
+	}
 	s.busy[p.Index] = true
-	s.cmds = append(s.cmds, topology.MoveStart{Partition: p.Index, Version: p.Version, From: id, Reason: topology.ReasonBalance})
+	s.cmds = append(s.cmds, m)
+}
+
+// leaving reports whether an operator wants the node empty.
+func leaving(n *topology.Node) bool {
+	return n.Intent == topology.IntentDrain || n.Intent == topology.IntentLeave
 }

@@ -2,6 +2,7 @@ package rebalance
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/rebalance/placement"
@@ -23,16 +24,15 @@ func newBoard(in *Input) *board {
 	t := in.Topology
 	b := &board{number: make(map[string]int32)}
 	for _, n := range t.Nodes {
-		expected := n.State == topology.NodeActive || in.Limits.HealAfter < 0 ||
-			in.age(Fact{Kind: FactDown, Incarnation: Incarnation{UUID: n.UUID, Number: n.Incarnation}}) < in.Limits.HealAfter
-		if !expected {
+		if after := healAfter(in, n); n.State == topology.NodeActive && !n.Staying() || n.State != topology.NodeActive && after >= 0 &&
+			(leaving(n) || in.age(Fact{Kind: FactDown, Incarnation: Incarnation{UUID: n.UUID, Number: n.Incarnation}}) >= after) {
 			continue
 		}
 		away := n.State != topology.NodeActive
 		b.number[n.ID] = int32(len(b.nodes))
 		b.nodes = append(b.nodes, n)
 		b.problem.Nodes = append(b.problem.Nodes, placement.Node{
-			Key: n.ID, Zone: n.Zone, Weight: n.Weight, Cordoned: away, NoPrimary: away,
+			Key: n.ID, Zone: n.Zone, Weight: n.Weight, Cordoned: away || !n.Eligible(), NoPrimary: away || !n.MayLead(),
 		})
 	}
 	b.problem.ReplicationFactor = t.Config.ReplicationFactor
@@ -40,6 +40,7 @@ func newBoard(in *Input) *board {
 	b.problem.Primary = make([]int32, len(t.Partitions))
 	for i, p := range t.Partitions {
 		b.problem.Replicas[i], b.problem.Primary[i] = b.replicas(p), -1
+		b.bar(p)
 		if k, ok := b.number[p.Primary]; ok {
 			b.problem.Primary[i] = k
 		}
@@ -51,7 +52,7 @@ func newBoard(in *Input) *board {
 func (b *board) replicas(p *topology.Partition) []int32 {
 	out := make([]int32, 0, len(p.Replicas))
 	for _, r := range p.Replicas {
-		if r.State == topology.ReplicaLeaving || p.Move != nil && !p.Move.Role && r.Node == p.Move.From {
+		if r.State == topology.ReplicaLeaving || r.State == topology.ReplicaError || p.Move != nil && !p.Move.Role && r.Node == p.Move.From {
 			continue
 		}
 		if k, ok := b.number[r.Node]; ok {
@@ -59,6 +60,20 @@ func (b *board) replicas(p *topology.Partition) []int32 {
 		}
 	}
 	return out
+}
+
+// bar keeps a partition from nodes whose copy of it has failed for good.
+func (b *board) bar(p *topology.Partition) {
+	for _, r := range p.Replicas {
+		k, ok := b.number[r.Node]
+		if !ok || r.State != topology.ReplicaError {
+			continue
+		}
+		if b.problem.Barred == nil {
+			b.problem.Barred = make([][]int32, len(b.problem.Replicas))
+		}
+		b.problem.Barred[p.Index] = append(b.problem.Barred[p.Index], k)
+	}
 }
 
 // ideal fills in the ring's ideal owner of each partition among the active nodes.
@@ -69,9 +84,12 @@ func (b *board) ideal(in *Input) error {
 	}
 	var ids []string
 	for _, n := range b.nodes {
-		if n.State == topology.NodeActive {
+		if n.Eligible() {
 			ids = append(ids, n.ID)
 		}
+	}
+	if len(ids) == 0 {
+		return nil
 	}
 	owners, err := find(len(b.problem.Replicas), ids)
 	if err != nil {
@@ -90,13 +108,13 @@ func placements(in *Input) ([]topology.Command, error) {
 	t := in.Topology
 	vacant := false
 	for _, p := range t.Partitions {
-		vacant = vacant || placeable(t, p)
+		vacant = vacant || t.Placeable(p)
 	}
 	if !vacant {
 		return nil, nil
 	}
 	b := newBoard(in)
-	if len(b.nodes) == 0 {
+	if len(b.nodes) == 0 || !slices.ContainsFunc(b.nodes, (*topology.Node).Eligible) {
 		return nil, nil
 	}
 	if err := b.ideal(in); err != nil {
@@ -108,7 +126,7 @@ func placements(in *Input) ([]topology.Command, error) {
 	}
 	var cmds []topology.Command
 	for i, p := range t.Partitions {
-		if !placeable(t, p) || placed.Primary[i] < 0 {
+		if !t.Placeable(p) || placed.Primary[i] < 0 {
 			continue
 		}
 		primary := b.nodes[placed.Primary[i]].ID
@@ -123,26 +141,28 @@ func placements(in *Input) ([]topology.Command, error) {
 	return cmds, nil
 }
 
-// placeable reports whether a partition may be given replicas out of nothing:
-// it never had data, or the operator has accepted its loss.
-func placeable(t *topology.Topology, p *topology.Partition) bool {
-	return len(p.Replicas) == 0 && (p.Epoch == 0 || t.Config.AllowUncleanPromotion)
-}
-
-// newMoves starts moves toward the target: healing, then replicas, then roles,
-// which follow the replicas.
+// newMoves starts moves toward the target: roles off nodes that are to lead
+// nothing, healing, draining, then the balance of replicas, then that of roles,
+// which follow the replicas. With nothing left to do it ends the rebalance.
 func newMoves(in *Input, out *Output) ([]topology.Command, error) {
-	if wait := joining(in); wait > 0 {
+	cmds := handOvers(in.Topology)
+	if in.Topology.Pause != nil {
+		return cmds, nil
+	}
+	if wait := joining(in); wait > 0 && !in.AtOnce {
 		out.deadline(wait)
-		return nil, nil
+		return cmds, nil
+	}
+	if len(cmds) > 0 {
+		return cmds, nil
 	}
 	for _, n := range in.Topology.Nodes {
-		if n.State == topology.NodeDown && in.Limits.HealAfter > 0 {
-			out.deadline(in.Limits.HealAfter - in.age(Fact{Kind: FactDown, Incarnation: Incarnation{UUID: n.UUID, Number: n.Incarnation}}))
+		if after := healAfter(in, n); n.State == topology.NodeDown && after > 0 {
+			out.deadline(after - in.age(Fact{Kind: FactDown, Incarnation: Incarnation{UUID: n.UUID, Number: n.Incarnation}}))
 		}
 	}
 	b := newBoard(in)
-	if len(b.nodes) == 0 {
+	if !slices.ContainsFunc(b.nodes, (*topology.Node).Staying) {
 		return nil, nil
 	}
 	if err := b.ideal(in); err != nil {
@@ -153,15 +173,26 @@ func newMoves(in *Input, out *Output) ([]topology.Command, error) {
 		return nil, fmt.Errorf("rebalance: replicas: %w", err)
 	}
 	s := newSchedule(in, b, target.Replicas)
-	if s.heal() {
-		return s.cmds, nil
+	for _, step := range []func() bool{s.heal, s.drain, s.balance} {
+		if step() {
+			return s.cmds, nil
+		}
 	}
-	s.balance()
-	if len(s.cmds) > 0 {
-		return s.cmds, nil
+	if err := s.roles(); err != nil || len(s.cmds) > 0 {
+		return s.cmds, err
 	}
-	err = s.roles()
-	return s.cmds, err
+	if s.copying > 0 {
+		return nil, nil // roles are evened out after that
+	}
+	return ended(in.Topology), nil
+}
+
+// ended closes the record of a rebalance that has nothing left to do.
+func ended(t *topology.Topology) []topology.Command {
+	if t.Rebalance == nil || t.Rebalance.Done || slices.ContainsFunc(t.Partitions, func(p *topology.Partition) bool { return p.Move != nil }) {
+		return nil
+	}
+	return []topology.Command{topology.EndRebalance{Session: t.Rebalance.Session}}
 }
 
 // joining returns how long to wait for further nodes to join before replicas

@@ -25,7 +25,7 @@ func (t *Topology) Apply(index uint64, e Entry) (*Topology, []Outcome) {
 		}
 		return t, outcomes
 	}
-	d := newDraft(t, index)
+	d := newDraft(t, index, e.At)
 	for i, c := range e.Commands {
 		outcomes[i] = c.apply(d)
 		d.changed = d.changed || outcomes[i].Changed
@@ -39,7 +39,10 @@ func (t *Topology) Apply(index uint64, e Entry) (*Topology, []Outcome) {
 	if e.ID != "" {
 		d.next.receipts = appendReceipt(t.receipts, Receipt{ID: e.ID, Index: index, Changed: d.changed})
 	}
-	return &d.next, outcomes
+	// A copy: a pointer into the draft would keep the version before this one,
+	// and so on, for ever.
+	next := d.next
+	return &next, outcomes
 }
 
 // appendReceipt copies: the array behind receipts belongs to published values.
@@ -54,6 +57,7 @@ func appendReceipt(old []Receipt, r Receipt) []Receipt {
 // write, so that the published value it started from stays as it is.
 type draft struct {
 	index   uint64
+	at      int64     // Entry.At
 	base    *Topology // never written
 	next    Topology
 	changed bool
@@ -63,8 +67,8 @@ type draft struct {
 	led           map[string]int // see primaries; nil until asked for
 }
 
-func newDraft(t *Topology, index uint64) *draft {
-	return &draft{index: index, base: t, next: *t}
+func newDraft(t *Topology, index uint64, at int64) *draft {
+	return &draft{index: index, at: at, base: t, next: *t}
 }
 
 // partition returns a writable copy of a partition, stamped with the new version.
@@ -130,6 +134,12 @@ func (c Found) apply(d *draft) Outcome {
 	return changed()
 }
 
+// Placeable reports whether a partition may be given replicas out of nothing:
+// it never had data, or its loss has been accepted.
+func (t *Topology) Placeable(p *Partition) bool {
+	return len(p.Replicas) == 0 && (p.Epoch == 0 || p.Lost || t.Config.AllowUncleanPromotion)
+}
+
 func (c Place) apply(d *draft) Outcome {
 	p, ok := d.find(c.Partition)
 	if !ok {
@@ -138,8 +148,8 @@ func (c Place) apply(d *draft) Outcome {
 	if len(p.Replicas) != 0 {
 		return stale("the partition is already placed")
 	}
-	if p.Epoch != 0 && !d.next.Config.AllowUncleanPromotion {
-		return refuse("every replica is lost, and AllowUncleanPromotion is off")
+	if !d.next.Placeable(p) {
+		return refuse("every replica is lost, and nobody has accepted that (AllowUncleanPromotion, or RemoveNode with Force)")
 	}
 	if len(c.Replicas) == 0 || len(c.Replicas) > MaxReplicationFactor {
 		return refuse("give 1 to 16 replicas")
@@ -153,6 +163,7 @@ func (c Place) apply(d *draft) Outcome {
 		}
 	}
 	w := d.partition(c.Partition)
+	w.Lost = false
 	for i, id := range c.Replicas {
 		state := ReplicaLearner
 		if i == 0 {

@@ -27,6 +27,9 @@ func (c MoveStart) apply(d *draft) Outcome {
 	if c.To == "" {
 		return c.applyShrink(d, p)
 	}
+	if c.Reason == ReasonManual && c.From == "" {
+		return refuse("From: name the replica that is to move")
+	}
 	if p.Replica(c.To) != nil {
 		return refuse("the target already holds a replica")
 	}
@@ -36,6 +39,7 @@ func (c MoveStart) apply(d *draft) Outcome {
 	w := d.partition(c.Partition)
 	w.addReplica(Replica{Node: c.To, State: ReplicaLearner, Session: d.index})
 	w.Move = &Move{Session: d.index, From: c.From, To: c.To, Stage: StagePrepare, Reason: c.Reason}
+	d.moved(c.Reason, true)
 	return changed()
 }
 
@@ -52,21 +56,23 @@ func (c MoveStart) applyRole(d *draft, p *Partition) Outcome {
 	}
 	w := d.partition(c.Partition)
 	w.Move = &Move{Session: d.index, From: c.From, To: c.To, Role: true, Stage: StageRevoke, Reason: c.Reason}
+	d.moved(c.Reason, false)
 	return changed()
 }
 
 // applyShrink lets one replica go that nothing replaces. It must not be the
-// primary, nor an in-sync replica that the replication factor asks for.
+// primary, nor an in-sync replica that the partition needs.
 func (c MoveStart) applyShrink(d *draft, p *Partition) Outcome {
 	r := p.Replica(c.From)
 	if p.Primary == c.From {
 		return refuse("the primary cannot be removed: move its role first")
 	}
-	if r.State == ReplicaInSync && p.InSync() <= d.next.Config.ReplicationFactor {
+	if r.State == ReplicaInSync && p.InSync() <= d.floor() {
 		return refuse("no in-sync replica can be spared: add one first")
 	}
 	w := d.partition(c.Partition)
 	w.Move = &Move{Session: d.index, From: c.From, Stage: StagePrepare, Reason: c.Reason}
+	d.moved(c.Reason, false)
 	d.release(w, w.Move)
 	return changed()
 }
@@ -104,6 +110,7 @@ func (c MoveAbort) apply(d *draft) Outcome {
 	w := d.partition(c.Partition)
 	m := w.Move
 	w.Move = nil
+	d.gaveUp()
 	if m.Stage == StageRevoke {
 		// The source may have stopped accepting writes already: a new epoch
 		// tells it to start again.
@@ -130,6 +137,8 @@ func (c Ack) apply(d *draft) Outcome {
 		return c.copied(d, p)
 	case AckRevoked:
 		return c.revoked(d, p)
+	case AckFailed:
+		return c.failed(d, p)
 	}
 	return refuse("unknown step " + string(c.Step))
 }
@@ -145,9 +154,16 @@ func (c Ack) copied(d *draft, p *Partition) Outcome {
 		// may lack what the last in-sync one acknowledged afterwards.
 		return stale("the partition is offline")
 	}
-	w := d.partition(c.Partition)
-	w.Replica(c.Node).State = ReplicaInSync
-	if m := w.Move; m != nil && m.To == c.Node && m.Stage == StagePrepare {
+	d.copied(c.Partition, c.Node)
+	return changed()
+}
+
+// copied makes the learner on the node in-sync, and takes the move that asked
+// for it on.
+func (d *draft) copied(partition int, node string) {
+	w := d.partition(partition)
+	w.Replica(node).State = ReplicaInSync
+	if m := w.Move; m != nil && m.To == node && m.Stage == StagePrepare {
 		switch m.From {
 		case "":
 			w.Move = nil
@@ -156,6 +172,25 @@ func (c Ack) copied(d *draft, p *Partition) Outcome {
 		default:
 			d.release(w, m)
 		}
+	}
+}
+
+// failed gives a learner's copy up, and with it the move that asked for it:
+// the source is untouched.
+func (c Ack) failed(d *draft, p *Partition) Outcome {
+	r := p.Replica(c.Node)
+	switch {
+	case r == nil || r.State != ReplicaLearner || r.Session != c.Session:
+		return stale("another session")
+	case !printable(c.Detail, maxNoteBytes):
+		return refuse("Detail: use at most 256 printable bytes")
+	}
+	w := d.partition(c.Partition)
+	r = w.Replica(c.Node)
+	r.State, r.Problem = ReplicaError, c.Detail
+	if m := w.Move; m != nil && m.To == c.Node && m.Stage == StagePrepare {
+		w.Move = nil
+		d.gaveUp()
 	}
 	return changed()
 }
@@ -179,18 +214,34 @@ func (c Ack) revoked(d *draft, p *Partition) Outcome {
 
 // release lets a move's source go: it serves no more, and keeps its data
 // until the move settles. A source that is down has nothing to wait for. One
-// that is in-sync stays, and the move is over, when the replication factor
-// still asks for it because another replica was lost: add before remove.
+// that is in-sync stays, and the move is over, when the partition still needs
+// it because another replica was lost: add before remove.
 func (d *draft) release(p *Partition, m *Move) {
 	r := p.Replica(m.From)
 	switch {
 	case r == nil || !d.next.Active(m.From):
 		p.dropReplica(m.From)
 		p.Move = nil
-	case r.State == ReplicaInSync && p.InSync() <= d.next.Config.ReplicationFactor:
+	case r.State == ReplicaInSync && p.InSync() <= d.floor():
 		p.Move = nil
 	default:
+		r.Problem = ""
 		r.State, r.Session = ReplicaLeaving, d.index
 		m.Stage = StageSettle
 	}
+}
+
+// floor is the number of in-sync replicas below which no planned step goes:
+// the replication factor, or the number of nodes that stay if that is less.
+func (d *draft) floor() int {
+	staying := 0
+	for _, n := range d.next.Nodes {
+		if n.Staying() {
+			staying++
+		}
+		if staying == d.next.Config.ReplicationFactor {
+			break
+		}
+	}
+	return max(1, staying)
 }

@@ -14,6 +14,7 @@ func (c RegisterNode) apply(d *draft) Outcome {
 		n.Weight = 1
 	}
 	n.State, n.Reason = NodeActive, ""
+	n.StateIndex, n.Since, n.Intent, n.WeightSet, n.Restart, n.Flapping = d.index, d.at, IntentNone, false, 0, false
 	n.Services = maps.Clone(n.Services)
 	if other := d.next.NodeByUUID(n.UUID); other != nil && other.ID != n.ID {
 		return refuse("uuid belongs to node " + other.ID)
@@ -28,13 +29,15 @@ func (c RegisterNode) apply(d *draft) Outcome {
 		if old.State != NodeDown {
 			return refuse("node id " + n.ID + " is in use at " + old.RaftAddr)
 		}
-		d.forgetReplicas(old.ID)
+		d.forgetReplicas(old.ID, false)
 	case n.Incarnation < old.Incarnation:
 		return stale("a higher incarnation is registered")
 	case n.Incarnation == old.Incarnation && old.State == NodeActive:
+		n.keepOrders(old)
 		if old.sameRecord(&n) {
 			return stale("already registered")
 		}
+		n.StateIndex, n.Since, n.Restart = old.StateIndex, old.Since, old.Restart
 		d.putNode(&n)
 		return changed()
 	case old.State == NodeActive:
@@ -44,25 +47,40 @@ func (c RegisterNode) apply(d *draft) Outcome {
 		// nothing is unclean yet.
 		d.fail(old, DownRestarted, false)
 	}
+	if old != nil && old.UUID == n.UUID {
+		n.keepOrders(old)
+	}
 	d.putNode(&n)
 	d.welcome(&n)
 	return changed()
+}
+
+// keepOrders takes over what operators and the leader have decided about a
+// node, which its own registration cannot change.
+func (n *Node) keepOrders(old *Node) {
+	n.Intent, n.Flapping = old.Intent, old.Flapping
+	if old.WeightSet {
+		n.WeightSet, n.Weight = true, old.Weight
+	}
 }
 
 // welcome gives a node that came back its replicas as learners in a new
 // session, and wakes the partitions that waited for it.
 func (d *draft) welcome(n *Node) {
 	for i, p := range d.next.Partitions {
-		r := p.Replica(n.ID)
-		if r == nil {
+		if p.Replica(n.ID) == nil {
 			continue
 		}
 		w := d.partition(i)
-		if r.State != ReplicaInSync {
-			w.Replica(n.ID).Session = d.index
+		switch r := w.Replica(n.ID); r.State {
+		case ReplicaInSync:
+		case ReplicaError:
+			r.restart(d.index)
+		default:
+			r.Session = d.index
 		}
 		if w.Primary == "" {
-			d.promote(w, true)
+			d.promote(w, d.next.Config.AllowUncleanPromotion)
 			d.resolveMove(w)
 		}
 	}
@@ -80,16 +98,15 @@ func (c FailNode) apply(d *draft) Outcome {
 	case !printable(string(c.Reason), maxReasonBytes):
 		return refuse("Reason: use at most 32 printable bytes")
 	}
-	d.fail(n, c.Reason, true)
+	d.fail(n, c.Reason, d.next.Config.AllowUncleanPromotion)
 	return changed()
 }
 
 // fail commits the end of a node's incarnation and fails its partitions over.
-// unclean says whether the death may cost acknowledged writes where the
-// cluster allows that.
+// unclean says whether the death may cost acknowledged writes.
 func (d *draft) fail(n *Node, reason DownReason, unclean bool) {
 	down := *n
-	down.State, down.Reason = NodeDown, reason
+	down.State, down.Reason, down.StateIndex, down.Since = NodeDown, reason, d.index, d.at
 	d.putNode(&down)
 	for i, p := range d.next.Partitions {
 		if p.Replica(n.ID) == nil {
@@ -136,6 +153,7 @@ func (d *draft) resolveMove(p *Partition) {
 			return
 		}
 		p.Move = nil
+		d.gaveUp()
 		if to != nil && to.State == ReplicaLearner && !toActive {
 			p.dropReplica(m.To)
 		}
@@ -144,6 +162,7 @@ func (d *draft) resolveMove(p *Partition) {
 			return
 		}
 		p.Move = nil
+		d.gaveUp()
 		d.resolveRevoke(p, m)
 	case StageSettle:
 		if from != nil && from.State == ReplicaLeaving && d.next.Active(m.From) {
@@ -171,8 +190,9 @@ func (d *draft) resolveRevoke(p *Partition, m *Move) {
 	}
 }
 
-// forgetReplicas drops every replica of a node whose data is gone.
-func (d *draft) forgetReplicas(id string) {
+// forgetReplicas drops every replica of a node whose data is gone. accepted
+// says that an operator has accepted what is lost with it.
+func (d *draft) forgetReplicas(id string, accepted bool) {
 	for i, p := range d.next.Partitions {
 		if p.Replica(id) == nil {
 			continue
@@ -180,8 +200,9 @@ func (d *draft) forgetReplicas(id string) {
 		w := d.partition(i)
 		w.dropReplica(id)
 		if w.Primary == "" {
-			d.promote(w, true)
+			d.promote(w, accepted || d.next.Config.AllowUncleanPromotion)
 		}
 		d.resolveMove(w)
+		w.Lost = w.Lost || accepted && len(w.Replicas) == 0
 	}
 }

@@ -20,7 +20,13 @@ func (t *Topology) Check() error {
 	if err := t.checkShape(); err != nil {
 		return fmt.Errorf("topology: %w", err)
 	}
-	errs := t.checkNodes()
+	errs := append(t.checkNodes(), t.checkData()...)
+	if p := t.Pause; p != nil && (p.Session == 0 || p.Session > t.Version || p.TTL < 0) {
+		errs = append(errs, fmt.Errorf("a pause has session %d and TTL %s", p.Session, p.TTL))
+	}
+	if r := t.Rebalance; r != nil && (r.Session == 0 || r.Session > t.Version) {
+		errs = append(errs, fmt.Errorf("a rebalance has session %d", r.Session))
+	}
 	for i, p := range t.Partitions {
 		if len(errs) >= maxViolations {
 			break
@@ -78,6 +84,9 @@ func (t *Topology) checkNodes() []error {
 		if n.Weight < 1 {
 			errs = append(errs, fmt.Errorf("node %s has weight %d", n.ID, n.Weight))
 		}
+		if !n.Intent.valid() || n.Restart < 0 || n.StateIndex > t.Version {
+			errs = append(errs, fmt.Errorf("node %s has intent %.80q, restart %s, state index %d", n.ID, n.Intent, n.Restart, n.StateIndex))
+		}
 		if n.State != NodeActive && n.State != NodeDown {
 			errs = append(errs, fmt.Errorf("node %s has %s", n.ID, n.State))
 		}
@@ -96,12 +105,15 @@ func (t *Topology) checkPartition(p *Partition) []string {
 		if t.Node(r.Node) == nil {
 			say("replica on unknown node %s", r.Node)
 		}
-		if r.Session > t.Version || r.State < ReplicaLearner || r.State > ReplicaLeaving {
+		if r.Session > t.Version || r.State < ReplicaLearner || r.State > ReplicaError {
 			say("replica on %s has %s, session %d", r.Node, r.State, r.Session)
 		}
 		if r.State == ReplicaLeaving && (p.Move == nil || p.Move.Stage != StageSettle || p.Move.From != r.Node) {
 			say("%s is leaving without a move that settles", r.Node)
 		}
+	}
+	if p.Lost && len(p.Replicas) != 0 {
+		say("lost, and has replicas")
 	}
 	if p.Epoch == 0 && len(p.Replicas) != 0 {
 		say("replicas without an epoch")

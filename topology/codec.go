@@ -18,6 +18,7 @@ const MaxEntryBytes = 64 << 20
 // wireEntry is the log form of an Entry.
 type wireEntry struct {
 	ID       string        `json:"id,omitempty"`
+	At       int64         `json:"at,omitempty"`
 	Commands []wireCommand `json:"commands"`
 }
 
@@ -31,7 +32,7 @@ func EncodeEntry(e Entry) ([]byte, error) {
 	if !printable(e.ID, maxEntryIDBytes) {
 		return nil, fmt.Errorf("topology: encode entry: ID %.80q: use at most %d printable bytes", e.ID, maxEntryIDBytes)
 	}
-	w := wireEntry{ID: e.ID, Commands: make([]wireCommand, len(e.Commands))}
+	w := wireEntry{ID: e.ID, At: e.At, Commands: make([]wireCommand, len(e.Commands))}
 	for i, c := range e.Commands {
 		if c == nil {
 			return nil, fmt.Errorf("topology: encode entry: command %d is nil", i)
@@ -63,7 +64,7 @@ func DecodeEntry(b []byte) (Entry, error) {
 	if !printable(w.ID, maxEntryIDBytes) {
 		return Entry{}, fmt.Errorf("topology: decode entry: ID %.80q: at most %d printable bytes", w.ID, maxEntryIDBytes)
 	}
-	e := Entry{ID: w.ID, Commands: make([]Command, len(w.Commands))}
+	e := Entry{ID: w.ID, At: w.At, Commands: make([]Command, len(w.Commands))}
 	for i, c := range w.Commands {
 		decode, ok := commandDecoders[c.Kind]
 		if !ok {
@@ -87,6 +88,19 @@ var commandDecoders = map[string]func(json.RawMessage) (Command, error){
 	MoveSettle{}.kind():   decodeCommand[MoveSettle],
 	MoveAbort{}.kind():    decodeCommand[MoveAbort],
 	Ack{}.kind():          decodeCommand[Ack],
+
+	SetIntent{}.kind():     decodeCommand[SetIntent],
+	SetWeight{}.kind():     decodeCommand[SetWeight],
+	ExpectRestart{}.kind(): decodeCommand[ExpectRestart],
+	RemoveNode{}.kind():    decodeCommand[RemoveNode],
+	SetFlapping{}.kind():   decodeCommand[SetFlapping],
+	PauseMoves{}.kind():    decodeCommand[PauseMoves],
+	ResumeMoves{}.kind():   decodeCommand[ResumeMoves],
+	ResetReplica{}.kind():  decodeCommand[ResetReplica],
+	MarkReplica{}.kind():   decodeCommand[MarkReplica],
+	EndRebalance{}.kind():  decodeCommand[EndRebalance],
+	PutData{}.kind():       decodeCommand[PutData],
+	DeleteData{}.kind():    decodeCommand[DeleteData],
 }
 
 func decodeCommand[C Command](body json.RawMessage) (Command, error) {
@@ -103,6 +117,10 @@ type snapshotForm struct {
 	Version    uint64       `json:"version"`
 	Nodes      []*Node      `json:"nodes"`
 	Partitions []*Partition `json:"partitions"`
+	Pause      *Pause       `json:"pause,omitempty"`
+	Resumed    uint64       `json:"resumed,omitempty"`
+	Rebalance  *Rebalance   `json:"rebalance,omitempty"`
+	Data       []*Datum     `json:"data,omitempty"`
 	Receipts   []Receipt    `json:"receipts"`
 }
 
@@ -111,6 +129,7 @@ func EncodeSnapshot(t *Topology) ([]byte, error) {
 	b, err := json.Marshal(snapshotForm{
 		ClusterID: t.ClusterID, Config: t.Config, Hash: t.Hash, Version: t.Version,
 		Nodes: t.Nodes, Partitions: t.Partitions, Receipts: t.receipts,
+		Pause: t.Pause, Resumed: t.Resumed, Rebalance: t.Rebalance, Data: t.Data,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("topology: encode snapshot: %w", err)
@@ -127,6 +146,7 @@ func DecodeSnapshot(b []byte) (*Topology, error) {
 	t := &Topology{
 		ClusterID: s.ClusterID, Config: s.Config, Hash: s.Hash, Version: s.Version,
 		Nodes: s.Nodes, Partitions: s.Partitions, receipts: s.Receipts,
+		Pause: s.Pause, Resumed: s.Resumed, Rebalance: s.Rebalance, Data: s.Data,
 	}
 	if err := t.Check(); err != nil {
 		return nil, fmt.Errorf("topology: decode snapshot: %w", err)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // everyCommand holds one command of each kind with every field set.
@@ -26,15 +27,50 @@ func everyCommand() []Command {
 		MoveSettle{Partition: 0, Session: 4},
 		MoveAbort{Partition: 0, Session: 4},
 		FailNode{Node: "node-1", UUID: "u-1", Incarnation: 1, Reason: DownSilence},
+		SetIntent{Node: "node-1", UUID: "u-1", Intent: IntentDrain},
+		SetWeight{Node: "node-1", UUID: "u-1", Weight: 3},
+		ExpectRestart{Node: "node-1", UUID: "u-1", TTL: 5 * time.Minute},
+		RemoveNode{Node: "node-1", UUID: "u-1", Force: true},
+		SetFlapping{Node: "node-1", UUID: "u-1", Flapping: true},
+		PauseMoves{Pause: Pause{Reason: PauseOperator, Note: "new switch", TTL: time.Hour}},
+		ResumeMoves{Session: 9},
+		ResetReplica{Partition: 1, Node: "node-1"},
+		MarkReplica{Partition: 1, Epoch: 2, Node: "node-1", Session: 4, InSync: true},
+		EndRebalance{Session: 4},
+		PutData{Key: "flags/dark", Value: []byte("on")},
+		DeleteData{Key: "flags/dark"},
 	}
 }
 
 // sample is a topology in which nearly everything happens at once.
 func sample(tb testing.TB) *Topology {
 	tb.Helper()
+	t, _ := build(tb)
+	return t
+}
+
+// operated is the sample after its operators have been at work.
+func operated(tb testing.TB) *Topology {
+	tb.Helper()
+	t, do := build(tb)
+	for _, cs := range [][]Command{
+		{
+			SetIntent{Node: "node-1", Intent: IntentDrain}, SetWeight{Node: "node-2", Weight: 7}, ExpectRestart{Node: "node-3", TTL: time.Minute},
+			SetFlapping{Node: "node-2", Flapping: true}, PauseMoves{Pause: Pause{Reason: PauseMassFailure}}, PutData{Key: "k", Value: []byte{0, 255}},
+		},
+		{Ack{Partition: 3, Node: "node-3", Incarnation: 3, Session: t.Partitions[3].Replica("node-3").Session, Step: AckFailed, Detail: "disk full"}},
+	} {
+		t = do(cs...)
+	}
+	return t
+}
+
+// build returns the sample, and how to go on from there.
+func build(tb testing.TB) (*Topology, func(...Command) *Topology) {
+	tb.Helper()
 	t := &Topology{}
 	index := uint64(0)
-	do := func(cs ...Command) {
+	do := func(cs ...Command) *Topology {
 		index++
 		next, outcomes := t.Apply(index, Entry{ID: fmt.Sprintf("e-%d", index), Commands: cs})
 		for i, o := range outcomes {
@@ -46,6 +82,7 @@ func sample(tb testing.TB) *Topology {
 			tb.Fatal(err)
 		}
 		t = next
+		return t
 	}
 	node := func(i int) RegisterNode {
 		return RegisterNode{Node: Node{
@@ -69,7 +106,7 @@ func sample(tb testing.TB) *Topology {
 	do(MoveStart{Partition: 2, Version: t.Partitions[2].Version, From: "node-1", To: "node-2", Reason: ReasonHeal})
 	do(Ack{Partition: 2, Node: "node-2", Incarnation: 2, Session: index, Step: AckCopied})
 	do(FailNode{Node: "node-4", UUID: "u-4", Incarnation: 4, Reason: DownCrash})
-	return t
+	return t, do
 }
 
 // TestOldLogForms: bytes that a released version wrote decode for ever. A
@@ -91,11 +128,24 @@ func TestOldLogForms(t *testing.T) {
 			t.Errorf("%s has no old bytes", kind)
 		}
 	}
-	want := sample(t)
-	b := golden(t, filepath.Join("log", "v1", "snapshot"), func() ([]byte, error) { return EncodeSnapshot(want) })
+	want := operated(t)
+	b := golden(t, filepath.Join("log", "v1", "snapshot-operated"), func() ([]byte, error) { return EncodeSnapshot(want) })
 	got, err := DecodeSnapshot(b)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("snapshot: got %+v, %v", got, err)
+	}
+	// The first form knew nothing of periods of activity and of rebalances.
+	want = sample(t)
+	want.Rebalance = nil
+	for i, n := range want.Nodes {
+		m := *n
+		m.StateIndex = 0
+		want.Nodes[i] = &m
+	}
+	b = golden(t, filepath.Join("log", "v1", "snapshot"), func() ([]byte, error) { return EncodeSnapshot(want) })
+	got, err = DecodeSnapshot(b)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("first snapshot: got %+v, %v", got, err)
 	}
 }
 

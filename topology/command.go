@@ -6,12 +6,16 @@ type Entry struct {
 	// ID names the entry for ever: an entry whose commit ended as unknown is
 	// looked up, or sent again, under the same ID. "" is allowed and cannot be
 	// looked up.
-	ID       string
+	ID string
+	// At is when the leader proposed the entry, by its wall clock, in
+	// milliseconds of Unix time; 0 when unknown. It is kept for people and
+	// decides nothing.
+	At       int64
 	Commands []Command
 }
 
 // Command is one change of the topology, made as a compare-and-set. The set
-// is closed: Found, RegisterNode, FailNode, Place, MoveStart, MoveSettle, MoveAbort, Ack.
+// is closed: those of this file and of operate.go.
 type Command interface {
 	// kind is the name in the log form; it never changes once released.
 	kind() string
@@ -101,15 +105,20 @@ const (
 	AckCopied AckStep = "copied"
 	// AckRevoked: the revoked primary has stopped accepting writes and drained.
 	AckRevoked AckStep = "revoked"
+	// AckFailed: the learner's hook has failed for good; Detail says how.
+	AckFailed AckStep = "failed"
 )
 
-// Ack is a node's word that its hook returned nil for one step of a session.
+// Ack is a node's word that its hook returned nil for one step of a session,
+// or that it gave the session's copy up.
 type Ack struct {
 	Partition   int
 	Node        string
 	Incarnation uint64
 	Session     uint64
 	Step        AckStep
+	// Detail is the hook's error for AckFailed; at most 256 printable bytes.
+	Detail string `json:",omitempty"`
 }
 
 func (Found) kind() string        { return "found" }

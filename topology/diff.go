@@ -31,7 +31,7 @@ func Diff(before, after *Topology) []Change {
 
 // equal compares contents.
 func (p *Partition) equal(q *Partition) bool {
-	if p.ID != q.ID || p.Index != q.Index || p.Version != q.Version || p.Epoch != q.Epoch ||
+	if p.Lost != q.Lost || p.ID != q.ID || p.Index != q.Index || p.Version != q.Version || p.Epoch != q.Epoch ||
 		p.Primary != q.Primary || p.PrimaryIncarnation != q.PrimaryIncarnation || !slices.Equal(p.Replicas, q.Replicas) {
 		return false
 	}
@@ -55,6 +55,8 @@ const (
 	RolePrimary Role = "primary"
 	// RoleRevoked is the primary on its way out: it accepts no more writes.
 	RoleRevoked Role = "revoked"
+	// RoleError has given its copy up; see ReplicaError.
+	RoleError Role = "error"
 	// RoleLeaving was replaced, and keeps its data until the move settles.
 	RoleLeaving Role = "leaving"
 )
@@ -83,6 +85,8 @@ func (t *Topology) Duty(node *Node, p *Partition) Duty {
 		d.Role = RoleLearner
 	case r.State == ReplicaLeaving:
 		d.Role = RoleLeaving
+	case r.State == ReplicaError:
+		d.Role = RoleError
 	case p.Primary != node.ID:
 		d.Role = RoleReplica
 	case p.Move != nil && p.Move.Stage == StageRevoke:

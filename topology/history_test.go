@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -106,6 +107,9 @@ func (h *history) command() Command {
 	if p.Move != nil && h.pick(5) != 0 {
 		move = p.Move.Session
 	}
+	if h.pick(4) == 0 {
+		return h.operate(p, node)
+	}
 	switch h.pick(16) {
 	case 0, 1:
 		return h.register(node)
@@ -149,7 +153,53 @@ func (h *history) command() Command {
 	if h.pick(8) == 0 {
 		session--
 	}
+	if h.pick(5) == 0 {
+		return h.ack(p, node, session, AckFailed)
+	}
 	return h.ack(p, node, session, AckCopied)
+}
+
+// operate draws a command of an operator, of the planner's book-keeping, or
+// of the application.
+func (h *history) operate(p *Partition, node string) Command {
+	on := h.pick(2) == 0
+	switch h.pick(13) {
+	case 0, 1, 2:
+		return SetIntent{Node: node, Intent: []NodeIntent{IntentNone, IntentCordon, IntentDrain, IntentLeave}[h.pick(4)]}
+	case 3:
+		return SetWeight{Node: node, Weight: h.pick(4)}
+	case 4:
+		return ExpectRestart{Node: node, TTL: time.Duration(h.pick(2)) * time.Minute}
+	case 5, 6:
+		return RemoveNode{Node: node, Force: on}
+	case 7:
+		return SetFlapping{Node: node, Flapping: on}
+	case 8:
+		if on {
+			return PauseMoves{Pause: Pause{Reason: PauseOperator, TTL: time.Duration(h.pick(2))}}
+		}
+		return ResumeMoves{}
+	case 9:
+		if h.top.Rebalance == nil {
+			return EndRebalance{}
+		}
+		return EndRebalance{Session: h.top.Rebalance.Session}
+	case 10:
+		if on {
+			return PutData{Key: node, Value: []byte{byte(h.pick(4))}}
+		}
+		return DeleteData{Key: node}
+	}
+	c := MarkReplica{Partition: p.Index, Epoch: p.Epoch, Node: node, InSync: on}
+	for _, r := range p.Replicas {
+		if r.State == ReplicaError {
+			return ResetReplica{Partition: p.Index, Node: r.Node}
+		}
+		if r.Node != p.Primary && h.pick(2) == 0 {
+			c.Node, c.Session = r.Node, r.Session
+		}
+	}
+	return c
 }
 
 func (h *history) ack(p *Partition, node string, session uint64, step AckStep) Ack {
@@ -271,7 +321,7 @@ func (h *history) oneByOne(before *Topology, e Entry, outcomes []Outcome) error 
 // countsHold tests that the count of primaries, which an entry takes once and
 // keeps, is true after each command.
 func countsHold(t *Topology, index uint64, e Entry) error {
-	d := newDraft(t, index)
+	d := newDraft(t, index, e.At)
 	for i, c := range e.Commands {
 		c.apply(d)
 		kept := d.primaries()
@@ -305,15 +355,22 @@ func (h *history) promises(before, after *Topology, c Command) error {
 			continue
 		}
 		p := before.Partitions[i]
+		if r, ok := c.(RemoveNode); ok && r.Force {
+			continue // an operator has accepted the loss
+		}
 		if err := keepsTruth(before, after, p, q); err != nil {
 			return err
 		}
-		switch c.(type) {
+		switch c := c.(type) {
 		case FailNode, RegisterNode:
+		case MarkReplica:
+			if has, had := activeInSync(after, q), activeInSync(before, p); has < had-1 || has < had && (c.InSync || c.Partition != i) || has < min(had, 1) {
+				return fmt.Errorf("%s: %+v takes the in-sync replicas from %d to %d", p.ID, c, had, has)
+			}
 		default:
 			// Add before remove.
 			had, has := activeInSync(before, p), activeInSync(after, q)
-			if has < min(had, before.Config.ReplicationFactor) {
+			if has < min(had, floor(before)) {
 				return fmt.Errorf("%s: a planned step lowers the in-sync replicas from %d to %d", p.ID, had, has)
 			}
 		}
@@ -347,6 +404,17 @@ func keepsTruth(before, after *Topology, p, q *Partition) error {
 	return fmt.Errorf("%s: the last in-sync replica lost its standing", p.ID)
 }
 
+// floor is how many in-sync replicas planned steps leave.
+func floor(t *Topology) int {
+	n := 0
+	for _, m := range t.Nodes {
+		if m.State == NodeActive && (m.Intent == IntentNone || m.Intent == IntentCordon) {
+			n++
+		}
+	}
+	return max(1, min(n, t.Config.ReplicationFactor))
+}
+
 func activeInSync(t *Topology, p *Partition) int {
 	n := 0
 	for _, r := range p.Replicas {
@@ -374,6 +442,9 @@ func sameAsNaive(before, after *Topology, dead string) error {
 					continue
 				}
 				load := big.NewRat(led[r.Node]+1, int64(before.Node(r.Node).Weight))
+				if !before.Node(r.Node).MayLead() {
+					load.Add(load, big.NewRat(1<<40, 1)) // the last choice
+				}
 				if least == nil || load.Cmp(least) < 0 {
 					least, want = load, r.Node
 				}

@@ -3,6 +3,7 @@ package topology
 import (
 	"fmt"
 	"maps"
+	"time"
 )
 
 // NodeState is the committed verdict on a node.
@@ -42,6 +43,25 @@ const (
 	DownRestarted DownReason = "restarted"
 )
 
+// NodeIntent is what an operator wants of a node.
+type NodeIntent string
+
+const (
+	// IntentNone is a node like any other.
+	IntentNone NodeIntent = ""
+	// IntentCordon keeps what the node has and gives it nothing new.
+	IntentCordon NodeIntent = "cordon"
+	// IntentDrain moves every role and every replica to other nodes.
+	IntentDrain NodeIntent = "drain"
+	// IntentLeave drains the node and then removes its record.
+	IntentLeave NodeIntent = "leave"
+)
+
+// valid reports whether the intent is one of the above.
+func (i NodeIntent) valid() bool {
+	return i == IntentNone || i == IntentCordon || i == IntentDrain || i == IntentLeave
+}
+
 // Node is one process that embeds ClusterKit. Values inside a Topology are
 // immutable: copy before changing one, Services included.
 type Node struct {
@@ -69,7 +89,40 @@ type Node struct {
 	// State is the committed verdict, and Reason says why when it is down.
 	State  NodeState
 	Reason DownReason
+
+	// StateIndex is the Raft index at which State or the incarnation last
+	// changed. It names one period of activity: a lease is granted for it.
+	StateIndex uint64 `json:",omitempty"`
+	// Since is that moment by the wall clock of the leader, in milliseconds of
+	// Unix time: for people and for durations that need no precision.
+	Since int64 `json:",omitempty"`
+
+	// Intent is what an operator wants of the node; it outlives restarts.
+	Intent NodeIntent `json:",omitempty"`
+	// WeightSet means that an operator set Weight: a registration keeps it.
+	WeightSet bool `json:",omitempty"`
+	// Restart is for how long the node is expected to be away when it goes;
+	// its next start ends the expectation. 0 means that none is announced.
+	Restart time.Duration `json:",omitempty"`
+	// Flapping means that the node went and came too often lately: it keeps
+	// its replicas and leads nothing that another node can lead.
+	Flapping bool `json:",omitempty"`
 }
+
+// Eligible reports whether the node may be given replicas: it is active, and
+// no operator has cordoned or drained it.
+func (n *Node) Eligible() bool { return n.State == NodeActive && n.Intent == IntentNone }
+
+// Staying reports whether the node is active and not on its way out.
+func (n *Node) Staying() bool {
+	return n.State == NodeActive && n.Intent != IntentDrain && n.Intent != IntentLeave
+}
+
+// MayLead reports whether the node should be given primary roles.
+func (n *Node) MayLead() bool { return n.Eligible() && n.Restart == 0 && !n.Flapping }
+
+// KeepsLeading reports whether the node should keep the primary roles that it has.
+func (n *Node) KeepsLeading() bool { return n.Staying() && n.Restart == 0 && !n.Flapping }
 
 // Service returns the address of the named service on the node, or "".
 func (n *Node) Service(name string) string { return n.Services[name] }

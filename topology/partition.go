@@ -16,6 +16,10 @@ const (
 	ReplicaInSync
 	// ReplicaLeaving was replaced and keeps its data only until every node knows.
 	ReplicaLeaving
+	// ReplicaError gave its copy up: the hook failed again and again. It holds
+	// nothing that counts, its partition is given to another node, and it
+	// stays to be seen until it is replaced, reset, or its node restarts.
+	ReplicaError
 )
 
 // String returns the state as the JSON form spells it.
@@ -27,6 +31,8 @@ func (s ReplicaState) String() string {
 		return "in_sync"
 	case ReplicaLeaving:
 		return "leaving"
+	case ReplicaError:
+		return "error"
 	}
 	return fmt.Sprintf("ReplicaState(%d)", uint8(s))
 }
@@ -41,6 +47,8 @@ type Replica struct {
 	// to leave; becoming in-sync ends a copy and keeps its session. A copy
 	// belongs to one session: an acknowledgement of an older one changes nothing.
 	Session uint64
+	// Problem is why the replica is in error, in the hook's words.
+	Problem string `json:",omitempty"`
 }
 
 // MoveStage is how far a move has come.
@@ -76,8 +84,14 @@ type MoveReason string
 const (
 	// ReasonHeal restores the replica count.
 	ReasonHeal MoveReason = "heal"
-	// ReasonBalance evens out replicas or primaries.
+	// ReasonBalance evens out replicas or primaries, after a join, a leave, or
+	// a change of weight or zone.
 	ReasonBalance MoveReason = "balance"
+	// ReasonDrain empties a node that an operator wants empty, that is about
+	// to restart, or that comes and goes.
+	ReasonDrain MoveReason = "drain"
+	// ReasonManual is a move that an operator asked for.
+	ReasonManual MoveReason = "manual"
 )
 
 // Move is a planned relocation of one replica, or of the primary role alone.
@@ -119,6 +133,9 @@ type Partition struct {
 	Replicas []Replica
 	// Move is the one move under way, or nil.
 	Move *Move
+	// Lost means that the partition had data, that every replica is gone, and
+	// that an operator has accepted it: it may start anew, empty.
+	Lost bool `json:",omitempty"`
 	// Version is the Raft index of the last change of this partition.
 	Version uint64
 }

@@ -37,11 +37,11 @@ func (d *draft) unlead(p *Partition) {
 
 // promote makes the best in-sync replica primary. With
 // no in-sync replica on an active node the partition stays offline, unless
-// both the caller and the cluster allow an unclean promotion.
+// unclean allows it to lose writes.
 func (d *draft) promote(p *Partition, unclean bool) {
 	led := d.primaries()
 	best := d.candidate(p, led, ReplicaInSync)
-	if best == nil && unclean && d.next.Config.AllowUncleanPromotion {
+	if best == nil && unclean {
 		// A leaving replica was in-sync until its move: it knows more than a learner.
 		if best = d.candidate(p, led, ReplicaLeaving); best == nil {
 			best = d.candidate(p, led, ReplicaLearner)
@@ -70,7 +70,8 @@ func (d *draft) restartCopies(p *Partition) {
 }
 
 // candidate returns the active node among the replicas in the given state
-// that leads the fewest partitions for its weight. Ties go by node order rotated
+// that leads the fewest partitions for its weight; one that should lead
+// nothing is taken only when there is no other. Ties go by node order rotated
 // with the partition's index, so that a dead node's partitions spread over all
 // its peers.
 func (d *draft) candidate(p *Partition, led map[string]int, state ReplicaState) *Node {
@@ -84,9 +85,13 @@ func (d *draft) candidate(p *Partition, led map[string]int, state ReplicaState) 
 		if n == nil || n.State != NodeActive {
 			continue
 		}
+		switch {
+		case best == nil, n.MayLead() && !best.MayLead():
+			best = n
+		case n.MayLead() != best.MayLead():
 		// (led+1)/weight compared without division; MaxPartitions * MaxWeight
 		// needs 36 bits.
-		if best == nil || int64(led[n.ID]+1)*int64(best.Weight) < int64(led[best.ID]+1)*int64(n.Weight) {
+		case int64(led[n.ID]+1)*int64(best.Weight) < int64(led[best.ID]+1)*int64(n.Weight):
 			best = n
 		}
 	}

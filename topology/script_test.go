@@ -22,12 +22,15 @@ var update = flag.Bool("update", false, "rewrite the golden files in testdata")
 //	place 0 a b c
 //	start 0 a>d [version=7]                      also >d (one more) and a> (one less)
 //	role 0 a>b
-//	ack 0 d copied|revoked [session=5] [inc=1]
+//	ack 0 d copied|revoked|failed [session=5] [inc=1] [detail=x]
 //	settle 0 [session=5]    abort 0 [session=5]
+//
+// start and role take reason=drain and the like; for operators see operate.
 //
 // Every line is one log entry; the first has index 1. What is not given is
 // what a well-informed caller would send. Replicas are drawn as a* (primary),
-// a (in-sync), a(learner 5), a(leaving 5), where 5 is the session.
+// a (in-sync), a(learner 5), a(leaving 5), where 5 is the session, and
+// a(error 5: why).
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/scripts/*.txt")
@@ -159,36 +162,52 @@ func (s *script) parse(line string) []Command {
 		}
 		return []Command{c}
 	}
+	if c, ok := s.operate(line, number); ok {
+		return []Command{c}
+	}
 	i, err := strconv.Atoi(words[1])
 	if err != nil || i >= len(s.top.Partitions) {
 		s.t.Fatalf("%s: no partition %s", line, words[1])
 	}
 	p := s.top.Partitions[i]
-	move := uint64(0)
+	if c, ok := p.operateOn(words, number); ok {
+		return []Command{c}
+	}
+	return []Command{s.parseMove(p, words, opts, number)}
+}
+
+// parseMove parses the lines that place and move a partition.
+func (s *script) parseMove(p *Partition, words []string, opts map[string]string, number func(string, uint64) uint64) Command {
+	s.t.Helper()
+	i, move := p.Index, uint64(0)
 	if p.Move != nil {
 		move = p.Move.Session
 	}
 	switch words[0] {
 	case "place":
-		return []Command{Place{Partition: i, Replicas: words[2:]}}
+		return Place{Partition: i, Replicas: words[2:]}
 	case "start", "role":
 		from, to, _ := strings.Cut(words[2], ">")
-		return []Command{MoveStart{Partition: i, Version: number("version", p.Version), From: from, To: to, Role: words[0] == "role", Reason: ReasonBalance}}
+		c := MoveStart{Partition: i, Version: number("version", p.Version), From: from, To: to, Role: words[0] == "role", Reason: ReasonBalance}
+		if r, ok := opts["reason"]; ok {
+			c.Reason = MoveReason(r)
+		}
+		return c
 	case "settle":
-		return []Command{MoveSettle{Partition: i, Session: number("session", move)}}
+		return MoveSettle{Partition: i, Session: number("session", move)}
 	case "abort":
-		return []Command{MoveAbort{Partition: i, Session: number("session", move)}}
+		return MoveAbort{Partition: i, Session: number("session", move)}
 	case "ack":
 		session := move
-		if r := p.Replica(words[2]); words[3] == "copied" && r != nil {
+		if r := p.Replica(words[2]); words[3] != "revoked" && r != nil {
 			session = r.Session
 		}
-		return []Command{Ack{
-			Partition: i, Node: words[2], Step: AckStep(words[3]),
+		return Ack{
+			Partition: i, Node: words[2], Step: AckStep(words[3]), Detail: opts["detail"],
 			Incarnation: number("inc", s.node(words[2]).Incarnation), Session: number("session", session),
-		}}
+		}
 	}
-	s.t.Fatalf("unknown command: %s", line)
+	s.t.Fatalf("unknown command: %s", words)
 	return nil
 }
 
@@ -208,6 +227,7 @@ func draw(t *Topology) string {
 		if n.State == NodeDown {
 			fmt.Fprintf(&b, "(down: %s)", n.Reason)
 		}
+		b.WriteString(drawOrders(n))
 	}
 	b.WriteString("\n")
 	for _, p := range t.Partitions {
@@ -217,6 +237,8 @@ func draw(t *Topology) string {
 			switch {
 			case r.Node == p.Primary:
 				b.WriteString("*")
+			case r.State == ReplicaError:
+				fmt.Fprintf(&b, "(%s %d: %s)", r.State, r.Session, r.Problem)
 			case r.State != ReplicaInSync:
 				fmt.Fprintf(&b, "(%s %d)", r.State, r.Session)
 			}
@@ -228,7 +250,10 @@ func draw(t *Topology) string {
 			}
 			fmt.Fprintf(&b, "; %s %s>%s, %s %d", what, m.From, m.To, m.Stage, m.Session)
 		}
+		if p.Lost {
+			b.WriteString("; lost")
+		}
 		b.WriteString("\n")
 	}
-	return b.String()
+	return b.String() + drawBooks(t)
 }

@@ -46,6 +46,15 @@ type Topology struct {
 	Nodes []*Node
 	// Partitions has PartitionCount elements in the order of their index.
 	Partitions []*Partition
+	// Pause is the pause of healing and balancing, or nil; Resumed is the
+	// index at which the last one ended: failures from before it count for no
+	// new one.
+	Pause   *Pause
+	Resumed uint64
+	// Rebalance is the last period of moves, or nil.
+	Rebalance *Rebalance
+	// Data is the replicated metadata, sorted by key.
+	Data []*Datum
 
 	// receipts are the outcomes of the last entries, oldest first, so that a
 	// caller whose commit ended as unknown can learn what became of it.

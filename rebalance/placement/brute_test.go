@@ -15,24 +15,6 @@ import (
 // fewest copies. Loads must end within [lo, hi].
 func bruteCopies(p placement.Problem, lo, hi []int, limit int) int {
 	n := len(p.Nodes)
-	want := min(p.ReplicationFactor, n)
-	var sets []uint
-	for set := range uint(1) << n {
-		if bits.OnesCount(set) != want {
-			continue
-		}
-		in := map[string]int{}
-		ok := true
-		for i := range n {
-			if set>>i&1 == 1 {
-				in[p.Nodes[i].Zone]++
-				ok = ok && in[p.Nodes[i].Zone] <= limit
-			}
-		}
-		if ok {
-			sets = append(sets, set)
-		}
-	}
 	best := math.MaxInt
 	load := make([]int, n)
 	var try func(part, copies int)
@@ -53,7 +35,7 @@ func bruteCopies(p placement.Problem, lo, hi []int, limit int) int {
 		for _, h := range p.Replicas[part] {
 			before |= 1 << h
 		}
-		for _, set := range sets {
+		for _, set := range choices(p, part, limit) {
 			for i := range n {
 				load[i] += int(set >> i & 1)
 			}
@@ -65,6 +47,35 @@ func bruteCopies(p placement.Problem, lo, hi []int, limit int) int {
 	}
 	try(0, 0)
 	return best
+}
+
+// choices returns every set of nodes that may hold the partition, as bits.
+func choices(p placement.Problem, part, limit int) []uint {
+	n, barred := len(p.Nodes), uint(0)
+	if p.Barred != nil {
+		for _, b := range p.Barred[part] {
+			barred |= 1 << b
+		}
+	}
+	want := min(p.ReplicationFactor, n-bits.OnesCount(barred))
+	var sets []uint
+	for set := range uint(1) << n {
+		if bits.OnesCount(set) != want || set&barred != 0 {
+			continue
+		}
+		in := map[string]int{}
+		ok := true
+		for i := range n {
+			if set>>i&1 == 1 {
+				in[p.Nodes[i].Zone]++
+				ok = ok && in[p.Nodes[i].Zone] <= limit
+			}
+		}
+		if ok {
+			sets = append(sets, set)
+		}
+	}
+	return sets
 }
 
 // bruteMoves tries every choice of primaries and returns the fewest changes

@@ -180,11 +180,11 @@ func (r *replicas) offer(s *search, p, holder, cost int32) {
 	for len(s.dearer) <= k {
 		s.dearer = append(s.dearer, r.receivers())
 	}
-	d := &s.dearer[k]
+	d, limit := &s.dearer[k], r.zoneCapOf(p)
 	for i := 0; i < len(d.zones) && s.end < 0; {
 		z := d.zones[i]
 		s.work--
-		if r.zoneCap < r.stride && r.inZone(p, z, holder) >= r.zoneCap {
+		if limit < r.stride && r.inZone(p, z, holder) >= limit {
 			i++
 			continue
 		}

@@ -10,8 +10,9 @@
 // # Which result
 //
 // Each node has a share, by weight, of all the replicas; it may end with its
-// share rounded down or up. A partition never has two replicas on a node, and no
-// more than ceil(RF/zones) in a zone. Among all placements that keep these rules
+// share rounded down or up. A partition never has two replicas on a node, none on
+// a node it is barred from, and no more than ceil(RF/zones) in a zone, unless bars
+// leave nowhere else. Among all placements that keep these rules
 // the planner looks for one with the fewest copies, a copy being a replica on a
 // node that did not hold it; [Primaries] does the same for the leading roles and
 // the fewest changes of primary.

@@ -51,6 +51,9 @@ type Problem struct {
 	// Primary is, for each partition, the node that leads it now, or -1. Nil
 	// means that nobody leads anything.
 	Primary []int32
+	// Barred lists, for each partition, nodes that do not hold it and must not
+	// get it. Nil means that there are none.
+	Barred [][]int32
 	// Ideal is, for each partition, the ring's ideal owner, or -1. It breaks
 	// ties where a replica or a primary is missing. Nil means no preference.
 	Ideal []int32
@@ -220,7 +223,20 @@ func (p *Problem) validate() error {
 	if err := p.validateOwners("Ideal", p.Ideal); err != nil {
 		return err
 	}
-	return p.validateReplicas()
+	if err := p.validateReplicas(); err != nil {
+		return err
+	}
+	if p.Barred != nil && len(p.Barred) != len(p.Replicas) {
+		return fmt.Errorf("placement: Barred has %d entries for %d partitions: give one each, or none", len(p.Barred), len(p.Replicas))
+	}
+	for i, barred := range p.Barred {
+		for _, n := range barred {
+			if n < 0 || int(n) >= len(p.Nodes) || slices.Contains(p.Replicas[i], n) {
+				return fmt.Errorf("placement: Barred[%d] names node %d: use the index of one of the %d Nodes that does not hold the partition", i, n, len(p.Nodes))
+			}
+		}
+	}
+	return nil
 }
 
 // validateOwners checks a list of one node, or -1, per partition.

@@ -11,6 +11,7 @@ type replicas struct {
 	quota   []quota
 	load    []int32
 	receive []bool // not cordoned
+	barred  *bars  // nil when nothing is
 
 	stride  int32   // slots per partition
 	want    []int32 // replicas each partition should have
@@ -47,6 +48,7 @@ func newReplicas(c *cluster) *replicas {
 	}
 	r.readHolders()
 	r.setWants()
+	r.readBarred()
 	r.compareWeights()
 	r.quota = r.quotas()
 	return r
@@ -139,7 +141,7 @@ func (r *replicas) setWants() {
 func (r *replicas) quotas() []quota {
 	claims := make([]claim, len(r.Nodes))
 	for n := range claims {
-		claims[n] = claim{weight: r.weight[n], limit: int64(len(r.want)), zone: r.zone[n]}
+		claims[n] = claim{weight: r.weight[n], limit: int64(len(r.want)) - r.barsOf(int32(n)), zone: r.zone[n]}
 		if !r.receive[n] {
 			claims[n].limit = int64(r.load[n])
 		}
@@ -277,8 +279,9 @@ func (r *replicas) indexHolders() {
 // in all.
 func (r *replicas) trim() {
 	for p := range int32(len(r.Replicas)) {
-		for i := int32(0); r.zoneCap < r.count[p] && i < r.count[p]; {
-			if z := r.zone[r.holders(p)[i]]; r.inZone(p, z, -1) > r.zoneCap {
+		limit := r.zoneCapOf(p)
+		for i := int32(0); limit < r.count[p] && i < r.count[p]; {
+			if z := r.zone[r.holders(p)[i]]; r.inZone(p, z, -1) > limit {
 				r.drop(p, z)
 				i = 0
 				continue

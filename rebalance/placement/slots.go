@@ -31,10 +31,11 @@ func (r *replicas) inZone(p, zone, except int32) int32 {
 // fits reports whether n may hold p once from (or nobody, if -1) does not. It
 // does not look at loads.
 func (r *replicas) fits(p, n, from int32) bool {
-	if r.holds(p, n) || !r.receive[n] && !r.heldBefore(p, n) {
+	if r.holds(p, n) || !r.mayHold(p, n) {
 		return false
 	}
-	return r.zoneCap >= r.stride || r.inZone(p, r.zone[n], from) < r.zoneCap
+	limit := r.zoneCapOf(p)
+	return limit >= r.stride || r.inZone(p, r.zone[n], from) < limit
 }
 
 func (r *replicas) add(p, n int32) {
@@ -119,8 +120,8 @@ func (r *replicas) best(p, from int32) int32 {
 	if n := int32(key & 0xffff); r.fits(p, n, from) {
 		return n
 	}
-	// What does not fit is a few ranges of numbers: the holders, and the zones
-	// that are full. Look at the gaps between them.
+	// What does not fit is a few ranges of numbers: the holders, the zones that
+	// are full, and the barred nodes. Look at the gaps between them.
 	key = absent
 	next := int32(0)
 	for next < int32(len(r.load)) {
@@ -139,16 +140,22 @@ func (r *replicas) best(p, from int32) int32 {
 func (r *replicas) barrier(p, from, next int32) (start, end int32) {
 	start = int32(len(r.load))
 	end = start
-	capped := r.zoneCap < r.stride
+	limit := r.zoneCapOf(p)
+	capped := limit < r.stride
 	for _, h := range r.holders(p) {
 		lo, hi := h, h+1
-		if z := r.zone[h]; capped && r.inZone(p, z, from) >= r.zoneCap {
+		if z := r.zone[h]; capped && r.inZone(p, z, from) >= limit {
 			lo, hi = r.zoneStart(z), r.zoneEnd[z]
 		}
 		// A full zone may reach back before next, but then all of it was
 		// skipped: next is its end.
 		if hi > next && lo < start {
 			start, end = max(lo, next), hi
+		}
+	}
+	for _, b := range r.bars(p) {
+		if b >= next && b < start {
+			start, end = b, b+1
 		}
 	}
 	return start, end
