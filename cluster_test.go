@@ -93,7 +93,7 @@ func await(t *testing.T, c *ClusterKit, what string, ok func(*Topology) bool) {
 	changed, cancel := c.published.subscribe()
 	defer cancel()
 	deadline := time.After(patience)
-	for !ok(c.Topology()) {
+	for !ok(c.Snapshot()) {
 		select {
 		case <-changed:
 		case <-deadline:
@@ -181,7 +181,7 @@ func TestHooksMakeLearnersInSync(t *testing.T) {
 		if tr.After != RoleLearner {
 			return nil
 		}
-		if p := second.Topology().Partitions[tr.Partition]; p.Version < tr.Session {
+		if p := second.Snapshot().Partitions[tr.Partition]; p.Version < tr.Session {
 			t.Errorf("%s: the hook is ahead of the topology it sees", tr.PartitionID)
 		}
 		mu.Lock()
@@ -253,7 +253,7 @@ func TestJoinsThatAreRefusedSayWhy(t *testing.T) {
 			t.Errorf("%s: something still runs", tc.name)
 		}
 	}
-	if n := len(first.Topology().Nodes); n != 1 {
+	if n := len(first.Snapshot().Nodes); n != 1 {
 		t.Errorf("the cluster has %d nodes after refusals", n)
 	}
 }
@@ -270,7 +270,7 @@ func TestAnUnreachableSeedIsTriedForEver(t *testing.T) {
 	if _, err := c.GetPartition("k"); !errors.Is(err, ErrNotReady) {
 		t.Errorf("GetPartition: %v", err)
 	}
-	if c.Topology().Founded() {
+	if c.Snapshot().Founded() {
 		t.Error("the node founded a cluster of its own")
 	}
 	start(t, Options{NodeID: "node-1", HTTPAddr: seed, RaftAddr: "127.0.0.1:0"})
@@ -304,7 +304,7 @@ func TestInitialMembersFoundOneCluster(t *testing.T) {
 	for _, c := range nodes {
 		await(t, c, "all three", func(top *Topology) bool { return len(top.Nodes) == 3 && healthy(top, 3) })
 	}
-	if a, b := nodes[0].Topology().ClusterID, nodes[2].Topology().ClusterID; a != b {
+	if a, b := nodes[0].Snapshot().ClusterID, nodes[2].Snapshot().ClusterID; a != b {
 		t.Errorf("two clusters, %s and %s", a, b)
 	}
 }

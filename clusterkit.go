@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/skshohagmiah/clusterkit/hooks"
 	ckhttp "github.com/skshohagmiah/clusterkit/http"
 	"github.com/skshohagmiah/clusterkit/raftstore"
 )
@@ -32,9 +33,12 @@ type ClusterKit struct {
 	began    time.Time
 
 	view      atomic.Pointer[view]
-	published wakes // woken after view
+	published wakes // woken after view, and when the lease begins or ends
+	past      past
+	owned     ownerships
 	running   atomic.Pointer[running]
 	hooks     registrations
+	lifecycle *hooks.Lifecycle
 
 	mu       sync.Mutex
 	started  bool
@@ -58,6 +62,7 @@ func NewClusterKit(o Options) (*ClusterKit, error) {
 	c := &ClusterKit{settings: s, began: time.Now(), done: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.handler = ckhttp.New(c.httpConfig())
+	c.lifecycle = hooks.NewLifecycle(source{c}, s.Logger)
 	return c, nil
 }
 
@@ -147,7 +152,7 @@ func (c *ClusterKit) keepEntering(ctx context.Context) error {
 	return nil
 }
 
-// awaitMembership waits until the node is registered, but not long: a cluster
+// awaitMembership waits until the node is registered and leased, but not long: a cluster
 // that cannot be reached must not keep a service from starting.
 func (c *ClusterKit) awaitMembership() error {
 	published, cancel := c.published.subscribe()
@@ -155,7 +160,7 @@ func (c *ClusterKit) awaitMembership() error {
 	timer := time.NewTimer(startWait)
 	defer timer.Stop()
 	for {
-		if r, t := c.running.Load(), c.Topology(); r != nil && r.registered(t) && placed(t) {
+		if r, t := c.running.Load(), c.Snapshot(); r != nil && r.registered(t) && placed(t) && c.view.Load().leased() {
 			return nil
 		}
 		select {
@@ -224,11 +229,13 @@ func (c *ClusterKit) task(name string, f func(context.Context) error) {
 	}()
 }
 
-// Done is closed when the node has ended: after Stop, or by itself on an
-// error that it cannot live with, such as a failed disk (see Err).
+// Done is closed when the node has ended: after Stop, when it has left its
+// cluster, or by itself on an error that it cannot live with, such as a failed
+// disk (see Err).
 func (c *ClusterKit) Done() <-chan struct{} { return c.done }
 
-// Err returns why the node ended by itself; nil while it runs and after Stop.
+// Err returns why the node ended by itself, ErrLeft when it has left its
+// cluster; nil while it runs and after Stop.
 func (c *ClusterKit) Err() error {
 	if err := context.Cause(c.ctx); c.ctx.Err() != nil && !errors.Is(err, ErrStopped) {
 		return err
@@ -261,5 +268,8 @@ func (c *ClusterKit) Stop() error {
 	}
 	c.cancel(ErrStopped)
 	<-c.done
-	return c.Err()
+	if err := c.Err(); !errors.Is(err, ErrLeft) {
+		return err
+	}
+	return nil
 }

@@ -18,9 +18,9 @@ import (
 const electStagger = 75 * time.Millisecond
 
 // leaderSilence is how long Raft must not have heard a leader that gossip has
-// given up: several heartbeats, which come every 100 to 200 ms. Either signal
-// alone is no reason to campaign.
-const leaderSilence = 500 * time.Millisecond
+// given up: more than the longest pause between two heartbeats, which come
+// every 400 to 800 ms. Either signal alone is no reason to campaign.
+const leaderSilence = time.Second
 
 // elect campaigns when the leader has crashed, or has fallen silent on gossip
 // and on Raft, until ctx ends.

@@ -2,12 +2,16 @@ package clusterkit_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/fence"
 	"github.com/skshohagmiah/clusterkit/internal/simnet"
 )
 
@@ -73,13 +77,129 @@ func ExampleClusterKit_OnTransition() {
 	// Output: from none to primary, epoch 1
 }
 
-func ExampleClusterKit_Topology() {
+func ExampleClusterKit_Snapshot() {
 	ck, stop := node()
 	defer stop()
 	if err := ck.Start(); err != nil {
 		log.Fatal(err)
 	}
-	t := ck.Topology()
+	t := ck.Snapshot()
 	fmt.Println(t.Config.ClusterName, len(t.Partitions), "partitions on", len(t.Nodes), "node")
 	// Output: clusterkit-cluster 16 partitions on 1 node
+}
+
+func ExampleClusterKit_Acquire() {
+	ck, stop := node()
+	defer stop()
+	if err := ck.Start(); err != nil {
+		log.Fatal(err)
+	}
+	p, err := ck.GetPartition("user:123")
+	if err != nil {
+		log.Fatal(err)
+	}
+	token, err := ck.Acquire(context.Background(), p) // waits until this node owns it
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(token.PartitionID, "under epoch", token.Epoch)
+	// Work under token.Context(): it ends when the ownership does. Whoever
+	// receives a write compares the epoch with the highest that it has seen.
+	dir, err := os.MkdirTemp("", "clusterkit-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	f, err := fence.Open(filepath.Join(dir, "fence"), 16)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	write := func() error { fmt.Println("written"); return nil }
+	fmt.Println(f.Do(token.Partition, token.Epoch+1, write)) // a later primary's
+	fmt.Println(errors.Is(f.Do(token.Partition, token.Epoch, write), fence.ErrStale))
+	// Output:
+	// partition-3 under epoch 1
+	// written
+	// <nil>
+	// true
+}
+
+func ExampleClusterKit_Plan() {
+	ck, stop := node()
+	defer stop()
+	if err := ck.Start(); err != nil {
+		log.Fatal(err)
+	}
+	preview, err := ck.Plan(clusterkit.Scenario{Add: []clusterkit.Node{{ID: "node-2"}, {ID: "node-3"}}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(preview.Copies, "copies; node-2 would hold", preview.After["node-2"].Replicas, "replicas")
+	safe := ck.SafeToStop("node-1")
+	fmt.Println(safe.Safe, len(safe.Reasons) > 0)
+	// Output:
+	// 32 copies; node-2 would hold 16 replicas
+	// false true
+}
+
+func ExampleClusterKit_Watch() {
+	ck, stop := node()
+	defer stop()
+	if err := ck.Start(); err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	seen := ck.Snapshot().Version
+	if err := ck.SetCustomData(ctx, "flags/dark-mode", []byte("on")); err != nil {
+		log.Fatal(err)
+	}
+	for update, err := range ck.Watch(ctx, seen) {
+		if err != nil {
+			log.Fatal(err) // ErrCompacted: take a Snapshot and watch from there
+		}
+		if update.After.Datum("flags/dark-mode") != nil {
+			break
+		}
+	}
+	value, _ := ck.GetCustomData("flags/dark-mode")
+	fmt.Printf("%s %q\n", value, ck.ListCustomDataKeys())
+	// Output: on ["flags/dark-mode"]
+}
+
+func ExampleClusterKit_Pause() {
+	ck, stop := node()
+	defer stop()
+	if err := ck.Start(); err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	if err := ck.Pause(ctx, 10*time.Minute, "replacing a switch"); err != nil {
+		log.Fatal(err)
+	}
+	p := ck.Snapshot().Pause
+	fmt.Println(p.Reason, p.Note, p.TTL)
+	if err := ck.Resume(ctx); err != nil {
+		log.Fatal(err)
+	}
+	err := ck.MovePartition(ctx, "partition-0", "", "node-9")
+	fmt.Println(errors.Is(err, clusterkit.ErrInvalid), err)
+	// Output:
+	// operator replacing a switch 10m0s
+	// true clusterkit: invalid operation: to: there is no node "node-9"
+}
+
+func ExampleClusterKit_OnClusterHealthChange() {
+	ck, stop := node()
+	defer stop()
+	ck.OnNodeJoin(func(n clusterkit.Node) { fmt.Println(n.ID, "joined") })
+	ck.OnNodeLeave(func(e clusterkit.NodeLeave) { fmt.Println(e.Node.ID, e.Reason, len(e.Primaries)) })
+	ck.OnRebalanceComplete(func(e clusterkit.RebalanceComplete) { fmt.Println(e.Trigger, e.Copies, e.Duration) })
+	ck.OnClusterHealthChange(func(before, after clusterkit.Health) { fmt.Println(before.Status, after.Status) })
+	if err := ck.Start(); err != nil {
+		log.Fatal(err)
+	}
+	h := ck.Health()
+	fmt.Println(h.Status, h.NodesDown, "nodes down") // one node cannot hold three replicas
+	// Output: degraded 0 nodes down
 }

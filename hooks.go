@@ -74,7 +74,7 @@ func (c *ClusterKit) WaitVersion(ctx context.Context, version uint64) error {
 	published, cancel := c.published.subscribe()
 	defer cancel()
 	for {
-		if t := c.Topology(); t.Founded() && t.Version >= version {
+		if t := c.Snapshot(); t.Founded() && t.Version >= version {
 			return nil
 		}
 		select {

@@ -3,6 +3,7 @@ package clusterkit
 import (
 	"sync/atomic"
 
+	"github.com/skshohagmiah/clusterkit/lease"
 	"github.com/skshohagmiah/clusterkit/ring"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
@@ -14,6 +15,11 @@ type view struct {
 	locator  ring.Locator
 	// mine says what this node is to each partition.
 	mine []mine
+	// registration is the period of activity that the topology records of this
+	// node, for which a lease must have been granted; 0 while it is not active.
+	// leases is nil where primaries go on without one.
+	registration uint64
+	leases       *lease.Leases
 	// nodes memoises, per partition, the records that GetNodes returns.
 	nodes []atomic.Pointer[partitionNodes]
 }
@@ -39,6 +45,9 @@ type partitionNodes struct {
 func newView(t *Topology, prev *view, nodeID string, incarnation uint64) (*view, error) {
 	v := &view{topology: t, mine: make([]mine, len(t.Partitions)), nodes: make([]atomic.Pointer[partitionNodes], len(t.Partitions))}
 	var before *Topology
+	if n := t.Node(nodeID); n != nil && n.State == topology.NodeActive && n.Incarnation == incarnation {
+		v.registration = n.StateIndex
+	}
 	if prev != nil {
 		v.locator, before = prev.locator, prev.topology
 		copy(v.mine, prev.mine)
@@ -56,13 +65,18 @@ func newView(t *Topology, prev *view, nodeID string, incarnation uint64) (*view,
 		switch r := p.Replica(nodeID); {
 		case p.Serving() == nodeID && p.PrimaryIncarnation == incarnation:
 			v.mine[p.Index] = minePrimary
-		case r != nil && r.State != topology.ReplicaLeaving && p.Primary != nodeID:
+		case r != nil && takesWrites(r) && p.Primary != nodeID:
 			v.mine[p.Index] = mineReplica
 		default:
 			v.mine[p.Index] = mineNothing
 		}
 	}
 	return v, nil
+}
+
+// takesWrites reports whether a replica must receive the partition's writes.
+func takesWrites(r *Replica) bool {
+	return r.State == topology.ReplicaInSync || r.State == topology.ReplicaLearner
 }
 
 // partitionNodes returns the nodes of a partition, built at the first call.
@@ -76,7 +90,7 @@ func (v *view) partitionNodes(i int) *partitionNodes {
 		n.all, n.hasPrimary = append(n.all, *primary), true
 	}
 	for _, r := range p.Replicas {
-		if r.Node == p.Primary || r.State == topology.ReplicaLeaving || !v.topology.Active(r.Node) {
+		if r.Node == p.Primary || !takesWrites(&r) || !v.topology.Active(r.Node) {
 			continue
 		}
 		n.all = append(n.all, *v.topology.Node(r.Node))
@@ -144,14 +158,23 @@ func (c *ClusterKit) GetNodes(p *Partition) []Node {
 	return v.partitionNodes(p.Index).all
 }
 
-// IsPrimary reports whether this node is the partition's primary now, at this
-// incarnation, and no move has revoked it, as far as this node has applied.
-// A node that was cut off or paused may learn late that it was replaced: send
-// Partition.Epoch along with every write to a replica, and let replicas refuse
-// lower ones. It costs one atomic load and does not allocate.
+// IsPrimary reports whether this node owns the partition now: it is the
+// committed primary at this incarnation, no move has revoked it, and it holds a
+// lease (but see Options.OnQuorumLoss). At no moment is it true on two nodes. A
+// process may be paused right after it asked, though: send the epoch along with
+// every write to a replica, and let replicas refuse lower ones (Token, package
+// fence). It costs two atomic loads and a look at the processor's clock, and
+// does not allocate.
 func (c *ClusterKit) IsPrimary(p *Partition) bool {
 	v := c.lookup(p)
-	return v != nil && v.mine[p.Index] == minePrimary
+	return v != nil && v.mine[p.Index] == minePrimary && v.leased()
+}
+
+// leased reports whether this node may act by the view now. A lease that was
+// granted for another registration than the view's is none: the view may be
+// older than a failover that this node has not heard of.
+func (v *view) leased() bool {
+	return v.leases == nil || v.leases.Valid(v.registration)
 }
 
 // IsReplica reports whether this node is a replica of the partition now, in-sync
@@ -163,12 +186,3 @@ func (c *ClusterKit) IsReplica(p *Partition) bool {
 
 // GetMyNodeID returns Options.NodeID.
 func (c *ClusterKit) GetMyNodeID() string { return c.settings.NodeID }
-
-// Topology returns the topology that this node has applied last: an immutable
-// value. It is empty, not nil, before the node has learned one.
-func (c *ClusterKit) Topology() *Topology {
-	if v := c.view.Load(); v != nil {
-		return v.topology
-	}
-	return &Topology{}
-}

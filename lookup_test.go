@@ -2,7 +2,9 @@ package clusterkit
 
 import (
 	"fmt"
+	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -101,6 +103,42 @@ func TestARevokedPrimaryIsNone(t *testing.T) {
 	}
 }
 
+// benchmarkOwned asks a running node that owns what it is asked for: its lease
+// is looked at in every call.
+func benchmarkOwned(b *testing.B) {
+	c, err := NewClusterKit(Options{
+		NodeID: "node-1", HTTPAddr: "127.0.0.1:0", RaftAddr: "127.0.0.1:0", DataDir: b.TempDir(), Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = c.Stop() }()
+	key := "user:1234567890a"
+	owned := func() bool {
+		p, _ := c.GetPartition(key)
+		return c.IsPrimary(p)
+	}
+	// The lease goes by the clock until the processor's counter is measured.
+	for began := time.Now(); time.Since(began) < 5*time.Second; {
+		round := time.Now()
+		for range 1000 {
+			owned()
+		}
+		if time.Since(round) < 40*time.Microsecond {
+			break
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if !owned() {
+			b.Fatal("the only node does not own the partition")
+		}
+	}
+}
+
 func BenchmarkLookup(b *testing.B) {
 	for _, partitions := range []int{16, 64, 4096} {
 		c := looking(b, partitions)
@@ -126,6 +164,7 @@ func BenchmarkLookup(b *testing.B) {
 			}
 		})
 	}
+	b.Run("GetPartition+IsPrimary/owned", benchmarkOwned)
 	b.Run("hash alone", func(b *testing.B) {
 		key := "user:1234567890a"
 		for b.Loop() {

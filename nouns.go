@@ -27,6 +27,15 @@ type (
 	Role = topology.Role
 	// Config is fixed when a cluster is founded.
 	Config = topology.Config
+	// PartitionChange is one partition before and after.
+	PartitionChange = topology.Change
+	// Scenario is a change that might be made, Preview the answer of a dry run.
+	Scenario = topology.Scenario
+	Preview  = topology.Preview
+	// Safety says whether a node can be stopped.
+	Safety = topology.Safety
+	// NodeIntent is what an operator wants of a node.
+	NodeIntent = topology.NodeIntent
 	// Transition tells a hook what has become of this node's role in a partition.
 	Transition = hooks.Transition
 )
@@ -39,6 +48,7 @@ const (
 	RolePrimary = topology.RolePrimary
 	RoleRevoked = topology.RoleRevoked
 	RoleLeaving = topology.RoleLeaving
+	RoleError   = topology.RoleError
 )
 
 // The states of a replica.
@@ -46,6 +56,7 @@ const (
 	ReplicaLearner = topology.ReplicaLearner
 	ReplicaInSync  = topology.ReplicaInSync
 	ReplicaLeaving = topology.ReplicaLeaving
+	ReplicaError   = topology.ReplicaError
 )
 
 // Errors that a caller can act on; test them with errors.Is.
@@ -59,4 +70,23 @@ var (
 	ErrStopped = errors.New("clusterkit: stopped")
 	// ErrRefused: the cluster refuses this node; the text says why and what to do.
 	ErrRefused = errors.New("clusterkit: the cluster refuses this node")
+	// ErrNotPrimary: this node does not own the partition, or not any more.
+	ErrNotPrimary = errors.New("clusterkit: this node is not the partition's primary")
+	// ErrCompacted: the version is older than what is remembered.
+	ErrCompacted = errors.New("clusterkit: the version is not remembered any more: take a Snapshot and watch from there")
+	// ErrLeft: the node has left its cluster, by Leave or by an operator's
+	// order. Started again it joins as a new member.
+	ErrLeft = errors.New("clusterkit: the node has left the cluster")
+
+	// ErrInvalid: an operation was refused for what it asks; nothing was done.
+	ErrInvalid = errors.New("clusterkit: invalid operation")
+	// ErrConflict: an operation met another state than it was meant for;
+	// nothing was done. Look at the state, and ask again if it still makes sense.
+	ErrConflict = errors.New("clusterkit: the state has changed")
+	// ErrUnavailable: there was no leader to commit an operation; nothing was
+	// done. Asking again a little later helps.
+	ErrUnavailable = errors.New("clusterkit: no leader could be reached")
+	// ErrUnknown: an operation may or may not have been committed. Operations
+	// are idempotent: ask again.
+	ErrUnknown = errors.New("clusterkit: the outcome of the operation is unknown")
 )

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/skshohagmiah/clusterkit/lease"
 	"github.com/skshohagmiah/clusterkit/rebalance"
 	"github.com/skshohagmiah/clusterkit/ring"
 	"github.com/skshohagmiah/clusterkit/topology"
@@ -85,11 +86,35 @@ type Options struct {
 	// of milliseconds.
 	CrashLinksOff bool
 
+	// OnQuorumLoss says what becomes of a node that has no lease, because it is
+	// cut off from the Raft quorum, or there is none. Default Fence.
+	OnQuorumLoss QuorumLoss
+
 	// Logger receives what the node has to say. Default slog.Default().
 	Logger *slog.Logger
 	// Network replaces the machine's network. Default: the machine's.
 	Network Network
+	// Clock replaces the clock by which this node counts its lease, for tests
+	// and simulations. Default: the machine's, which goes on while it sleeps.
+	Clock Clock
 }
+
+// QuorumLoss says what becomes of a primary without a lease.
+type QuorumLoss string
+
+const (
+	// Fence makes IsPrimary false without a lease: a node that is cut off stops
+	// owning before another one may begin. For everything that must not be
+	// written twice.
+	Fence QuorumLoss = "fence"
+	// Serve goes on by the map that was applied last. Two nodes may take
+	// themselves for the primary of one partition until the cut is healed; their
+	// epochs tell them apart. For caches.
+	Serve QuorumLoss = "serve"
+)
+
+// Clock is a clock that never goes back; only differences count.
+type Clock = lease.Clock
 
 // Profile tunes gossip for a kind of network.
 type Profile string
@@ -158,6 +183,16 @@ func (o Options) resolve() (settings, error) {
 	case ProfileLocal, ProfileLAN, ProfileWAN:
 	default:
 		bad("Profile %q: use local, lan or wan", o.Profile)
+	}
+	switch o.OnQuorumLoss {
+	case "":
+		s.OnQuorumLoss = Fence
+	case Fence, Serve:
+	default:
+		bad("OnQuorumLoss %q: use fence or serve", o.OnQuorumLoss)
+	}
+	if s.Clock == nil {
+		s.Clock = lease.BootClock()
 	}
 	if s.Logger == nil {
 		s.Logger = slog.Default()

@@ -23,15 +23,26 @@ const (
 	proposePause = 20 * time.Millisecond
 )
 
-// propose has one command committed by whoever leads, and tries until it is
-// applied there, refused, or ctx ends. All attempts carry one entry ID.
+// propose has one command committed by whoever leads; see proposeEntry.
 func (r *running) propose(ctx context.Context, cmd topology.Command) error {
-	e := topology.Entry{ID: rand.Text(), Commands: []topology.Command{cmd}}
+	_, err := r.proposeEntry(ctx, topology.Entry{ID: rand.Text(), Commands: []topology.Command{cmd}})
+	return err
+}
+
+// proposeEntry has an entry committed by whoever leads, and tries until it is
+// applied there, refused, or ctx ends. All attempts carry the entry's ID. Of an
+// entry that was applied by an attempt whose answer was lost, the outcomes say
+// so, and Changed is the receipt's.
+func (r *running) proposeEntry(ctx context.Context, e topology.Entry) (peer.Outcome, error) {
 	hint := ""
+	var unknown error // of an earlier attempt, which the last one must not hide
 	for {
-		err := r.proposeOnce(ctx, e, hint)
+		out, err := r.proposeOnce(ctx, e, hint)
 		if err == nil || errors.Is(err, peer.ErrRefused) {
-			return err
+			return out, err
+		}
+		if errors.Is(err, peer.ErrUnknown) {
+			unknown = err
 		}
 		var notLeader *peer.NotLeaderError
 		if errors.As(err, &notLeader) && notLeader.Leader != "" && notLeader.Leader != hint {
@@ -40,29 +51,30 @@ func (r *running) propose(ctx context.Context, cmd topology.Command) error {
 		}
 		hint = ""
 		if !sleep(ctx, proposePause) {
-			return fmt.Errorf("%w: %w", ctx.Err(), err)
+			if unknown != nil && !errors.Is(err, peer.ErrUnknown) {
+				err = fmt.Errorf("%w: then %w", unknown, err)
+			}
+			return peer.Outcome{}, fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 	}
 }
 
 // proposeOnce asks the node at hint, or whoever may lead, once.
-func (r *running) proposeOnce(ctx context.Context, e topology.Entry, hint string) error {
+func (r *running) proposeOnce(ctx context.Context, e topology.Entry, hint string) (peer.Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, proposeTry)
 	defer cancel()
 	if hint == "" {
 		if _, leading := r.store.Leading(); leading {
-			_, err := r.Propose(ctx, e)
-			return err
+			return r.Propose(ctx, e)
 		}
 		if _, hint = r.store.Leader(); hint == "" {
 			hint = r.anyMember()
 		}
 	}
 	if hint == "" || hint == r.record.RaftAddr {
-		return &peer.NotLeaderError{}
+		return peer.Outcome{}, &peer.NotLeaderError{}
 	}
-	_, err := r.client.Propose(ctx, hint, e)
-	return err
+	return r.client.Propose(ctx, hint, e)
 }
 
 // anyMember returns the cluster port of some live member: a node that is not
@@ -97,6 +109,7 @@ func (r *running) Propose(ctx context.Context, e topology.Entry) (peer.Outcome, 
 			return peer.Outcome{}, err
 		}
 	}
+	e.At = time.Now().UnixMilli()
 	res, err := r.store.Commit(ctx, e)
 	switch {
 	case errors.Is(err, raftstore.ErrNotLeader):
@@ -112,14 +125,37 @@ func (r *running) Propose(ctx context.Context, e topology.Entry) (peer.Outcome, 
 		out.Changed = out.Changed || o.Changed
 		out.Reasons[i] = o.Reason
 	}
+	if !out.Changed {
+		r.recall(e.ID, &out)
+	}
 	return out, nil
+}
+
+// recall replaces the outcome of an entry that was sent again by that of the
+// first time.
+func (r *running) recall(id string, out *peer.Outcome) {
+	receipt, ok := r.store.Topology().Receipt(id)
+	if ok && receipt.Index < out.Index && receipt.Changed {
+		out.Index, out.Changed = receipt.Index, true
+		clear(out.Reasons)
+	}
 }
 
 // permit says whether a node may ask for the command.
 func (r *running) permit(cmd topology.Command) error {
 	switch cmd := cmd.(type) {
-	case topology.Ack:
+	case topology.Ack, topology.MarkReplica, topology.ResetReplica, topology.ExpectRestart,
+		topology.SetIntent, topology.SetWeight, topology.RemoveNode, topology.ResumeMoves,
+		topology.PutData, topology.DeleteData:
 		return nil
+	case topology.PauseMoves:
+		if cmd.Pause.Reason == topology.PauseOperator {
+			return nil
+		}
+	case topology.MoveStart:
+		if cmd.Reason == topology.ReasonManual {
+			return nil
+		}
 	case topology.FailNode:
 		if cmd.Reason == topology.DownStopped {
 			return nil
@@ -153,7 +189,7 @@ func (r *running) Identity() peer.Identity {
 	_, leader := r.store.Leader()
 	return peer.Identity{
 		NodeID: r.record.ID, UUID: r.record.UUID, Incarnation: r.record.Incarnation,
-		GossipAddr: r.record.GossipAddr, Leader: leader, Version: r.kit.Topology().Version,
+		GossipAddr: r.record.GossipAddr, Leader: leader, Version: r.kit.Snapshot().Version,
 	}
 }
 
@@ -161,11 +197,6 @@ func (r *running) Identity() peer.Identity {
 type neighbours struct{ client *peer.Client }
 
 var _ rebalance.Peers = neighbours{}
-
-func (n neighbours) Answers(ctx context.Context, node *topology.Node) bool {
-	id, err := n.client.Identity(ctx, node.RaftAddr)
-	return err == nil && id.UUID == node.UUID && id.Incarnation == node.Incarnation
-}
 
 func (n neighbours) WaitVersion(ctx context.Context, node *topology.Node, version uint64) error {
 	return n.client.WaitVersion(ctx, node.RaftAddr, version)

@@ -26,13 +26,27 @@ func (r *running) registered(t *topology.Topology) bool {
 // register keeps this node's record in the topology. It is level-triggered:
 // whenever the committed record is not this node's own, active one, the node
 // asks the leader to commit it. So a node comes back by itself after it was
-// given up wrongly. A refusal is final and ends the node.
+// given up wrongly. A refusal is final and ends the node; so does leaving, when
+// an operator wants the node gone.
 func (r *running) register(ctx context.Context) error {
 	changed, cancel := r.kit.published.subscribe()
 	defer cancel()
-	last := ""
+	last, going := "", false
 	for {
-		if !r.registered(r.kit.Topology()) {
+		t := r.kit.Snapshot()
+		if going && t.Node(r.record.ID) == nil {
+			return ErrLeft // somebody else has removed the record
+		}
+		if going = r.leaving(t); going {
+			if r.left(ctx) {
+				return ErrLeft
+			}
+			if !sleep(ctx, registerAgain) {
+				return nil
+			}
+			continue
+		}
+		if !r.registered(t) {
 			err := r.registerOnce(ctx)
 			switch {
 			case ctx.Err() != nil:

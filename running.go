@@ -12,6 +12,7 @@ import (
 
 	"github.com/skshohagmiah/clusterkit/gossip"
 	"github.com/skshohagmiah/clusterkit/hooks"
+	"github.com/skshohagmiah/clusterkit/lease"
 	"github.com/skshohagmiah/clusterkit/peer"
 	"github.com/skshohagmiah/clusterkit/raftstore"
 	"github.com/skshohagmiah/clusterkit/rebalance"
@@ -27,6 +28,8 @@ type running struct {
 	gossip *gossip.Gossip
 	client *peer.Client
 	hooks  *hooks.Dispatcher
+	loop   *rebalance.Loop
+	leases *lease.Leases
 	logger *slog.Logger
 
 	// hooksDone is closed when no hook runs any more; stopHooks makes them end.
@@ -34,6 +37,7 @@ type running struct {
 	stopHooks context.CancelFunc
 	turn      atomic.Uint64 // see anyMember
 	loopWake  chan struct{} // cap 1: anything may have changed
+	leaseWake chan struct{} // cap 1: the topology, or who leads, may have changed
 	electWake chan struct{} // cap 1: the leader may have died
 }
 
@@ -59,7 +63,7 @@ func (c *ClusterKit) launch(w way) (err error) {
 	_, opened, _ := net.SplitHostPort(port.Addr().String())
 	r := &running{
 		kit: c, logger: s.Logger, client: peer.NewClient(port), hooksDone: make(chan struct{}),
-		loopWake: make(chan struct{}, 1), electWake: make(chan struct{}, 1),
+		loopWake: make(chan struct{}, 1), leaseWake: make(chan struct{}, 1), electWake: make(chan struct{}, 1),
 		record: Node{
 			ID: s.NodeID, UUID: c.identity.UUID(), Incarnation: c.identity.Incarnation(), Name: s.NodeName, IP: s.HTTPAddr,
 			RaftAddr: net.JoinHostPort(host, opened), GossipAddr: s.GossipAddr, Zone: s.Zone, Weight: s.Weight, Services: s.Services,
@@ -69,6 +73,15 @@ func (c *ClusterKit) launch(w way) (err error) {
 		port.Close()
 		return fmt.Errorf("clusterkit: %w", err)
 	}
+	r.leases = lease.New(lease.Config{
+		Self: lease.Incarnation{UUID: r.record.UUID, Number: r.record.Incarnation}, Duration: lease.DefaultDuration,
+		Streams: leaseStreams{port}, Consensus: consensus{r.store}, Topology: registrationsOf{r}, Clock: s.Clock,
+		Wake: r.leaseWake, Changed: r.leaseChanged, Logger: s.Logger,
+	})
+	r.loop = rebalance.NewLoop(rebalance.LoopConfig{
+		Store: committer{r.store}, Members: r.gossip, Peers: neighbours{r.client}, Leases: leaseTable{r.leases}, Self: r.record.UUID,
+		Limits: s.limits, Wake: r.loopWake, Logger: r.logger,
+	})
 	cursor, err := hooks.OpenFile(s.DataDir)
 	if err != nil {
 		port.Close()
@@ -80,6 +93,7 @@ func (c *ClusterKit) launch(w way) (err error) {
 		Source: source{c}, Acker: r, Cursor: cursor, Logger: s.Logger,
 	})
 	c.running.Store(r)
+	c.lifecycle.SetSelf(r.record)
 	r.start(port, cursor)
 	if w.found {
 		return r.found(w.clusterID)
@@ -154,13 +168,13 @@ func (r *running) start(port *peer.Port, cursor *hooks.File) {
 		defer context.AfterFunc(c.ctx, func() { <-r.hooksDone; cancel() })()
 		return cursor.Run(ctx)
 	})
-	c.task("rebalance", rebalance.NewLoop(rebalance.LoopConfig{
-		Store: committer{r.store}, Members: r.gossip, Peers: neighbours{r.client}, Self: r.record.UUID,
-		Limits: c.settings.limits, Wake: r.loopWake, Logger: r.logger,
-	}).Run)
+	c.task("leases", r.leases.Run)
+	c.task("ownership", r.watchOwnership)
+	c.task("rebalance", r.loop.Run)
 	c.task("voters", r.reconcileVoters)
 	c.task("register", r.register)
 	c.task("elect", r.elect)
+	c.task("lifecycle", func(context.Context) error { return c.lifecycle.Run(hctx) })
 }
 
 // found founds the cluster, if this DataDir has none.
@@ -193,13 +207,18 @@ func (r *running) publish(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
+				if r.kit.settings.OnQuorumLoss != Serve {
+					v.leases = r.leases
+				}
 				r.kit.view.Store(v)
+				r.kit.past.keep(t)
 				r.kit.published.wake()
 			}
 			r.setPeers(t)
 		}
 		wake(r.loopWake)
 		wake(r.electWake)
+		wake(r.leaseWake)
 		select {
 		case <-changed:
 		case <-led:
@@ -279,16 +298,20 @@ func (r *running) tellVoters(ctx context.Context, report gossip.Report) {
 	told.Wait()
 }
 
-// farewell lets the cluster go on without this node at once: hooks end,
-// leadership is handed over, primaries fail over, gossip is told.
+// farewell lets the cluster go on without this node at once: it serves nothing
+// any more, hooks end, leadership is handed over, primaries fail over, gossip is
+// told.
 func (r *running) farewell(ctx context.Context) {
+	if !alone(r.kit.Snapshot(), r.record.ID) {
+		r.leases.Release()
+	}
 	r.stopHooks()
 	select {
 	case <-r.hooksDone:
 	case <-ctx.Done():
 		r.logger.Warn("a hook still runs: it should return when its context ends")
 	}
-	if alone(r.kit.Topology(), r.record.ID) {
+	if alone(r.kit.Snapshot(), r.record.ID) {
 		return
 	}
 	if _, leading := r.store.Leading(); leading {

@@ -13,7 +13,9 @@ import (
 func (c *ClusterKit) Handler() http.Handler { return c.handler }
 
 func (c *ClusterKit) httpConfig() ckhttp.Config {
-	return ckhttp.Config{Source: source{c}, Node: shown{c}, Logger: c.settings.Logger, Started: c.began}
+	return ckhttp.Config{
+		Source: source{c}, Node: shown{c}, Operator: operator{c}, Lease: shown{c}.Lease, Logger: c.settings.Logger, Started: c.began,
+	}
 }
 
 // source shows the applied topology to hooks and to the HTTP API.
@@ -21,12 +23,12 @@ type source struct{ kit *ClusterKit }
 
 var _ ckhttp.Source = source{}
 
-func (s source) Topology() *topology.Topology                   { return s.kit.Topology() }
+func (s source) Topology() *topology.Topology                   { return s.kit.Snapshot() }
 func (s source) Subscribe() (<-chan struct{}, func())           { return s.kit.published.subscribe() }
 func (s source) Locate(key string) (*topology.Partition, error) { return s.kit.GetPartition(key) }
 
 func (s source) Encoding() string {
-	h, err := ring.ParseHash(s.kit.Topology().Hash)
+	h, err := ring.ParseHash(s.kit.Snapshot().Hash)
 	if err != nil {
 		return ""
 	}
@@ -67,11 +69,20 @@ func (s shown) Hooks() ckhttp.Hooks {
 		return ckhttp.Hooks{}
 	}
 	h := r.hooks.Stats()
-	return ckhttp.Hooks{Calls: h.Calls, Failures: h.Failures, Panics: h.Panics, Running: h.Running, Waiting: h.Waiting}
+	return ckhttp.Hooks{Calls: h.Calls, Failures: h.Failures, Panics: h.Panics, Running: h.Running, Waiting: h.Waiting, Retries: h.Retries, GivenUp: h.GivenUp, Oldest: h.Oldest.Seconds()}
+}
+
+func (s shown) Lease() ckhttp.Lease {
+	r := s.kit.running.Load()
+	if r == nil {
+		return ckhttp.Lease{}
+	}
+	left := r.leases.Remaining().Seconds()
+	return ckhttp.Lease{Valid: left > 0, Remaining: left}
 }
 
 func (s shown) Ready() []ckhttp.Check {
-	t := s.kit.Topology()
+	t := s.kit.Snapshot()
 	r := s.kit.running.Load()
 	member := ckhttp.Check{Name: "member", OK: r != nil && r.registered(t)}
 	if !member.OK {

@@ -1,38 +1,12 @@
 package clusterkit
 
-import "sync"
+import "github.com/skshohagmiah/clusterkit/internal/wakeup"
 
-// wakes is a set of cap-1 channels that are woken together. A wake that finds
-// the last one unread merges with it: whoever is woken looks at the newest state.
-type wakes struct {
-	mu  sync.Mutex
-	set map[chan struct{}]struct{}
-}
+// wakes is a set of cap-1 channels that are woken together; see wakeup.Set.
+type wakes struct{ set wakeup.Set }
 
 // subscribe returns a channel and the function that ends the subscription.
-func (w *wakes) subscribe() (<-chan struct{}, func()) {
-	c := make(chan struct{}, 1)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.set == nil {
-		w.set = make(map[chan struct{}]struct{})
-	}
-	w.set[c] = struct{}{}
-	return c, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.set, c)
-	}
-}
+func (w *wakes) subscribe() (<-chan struct{}, func()) { return w.set.Subscribe() }
 
 // wake wakes every subscriber without blocking.
-func (w *wakes) wake() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for c := range w.set {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-	}
-}
+func (w *wakes) wake() { w.set.Wake() }

@@ -143,7 +143,7 @@ func (g *Gossip) config() (*memberlist.Config, error) {
 	}
 	mc := memberlist.DefaultLANConfig()
 	mc.ProbeInterval, mc.ProbeTimeout = 200*time.Millisecond, 100*time.Millisecond
-	mc.SuspicionMult, mc.GossipInterval = 3, 50*time.Millisecond
+	mc.SuspicionMult, mc.GossipInterval = 3, 200*time.Millisecond
 	mc.PushPullInterval = 10 * time.Second
 	mc.TCPTimeout = 2 * time.Second
 	switch g.c.Profile {
@@ -265,7 +265,9 @@ func (g *Gossip) Members() []topology.Member {
 
 // Report takes another witness's word.
 func (g *Gossip) Report(r Report) {
-	g.update(func(t *table) bool { return t.crash(r, time.Since(g.start)) })
+	if g.update(func(t *table) bool { return t.crash(r, time.Since(g.start)) }) && g.links != nil {
+		signal(g.links.crashed)
+	}
 }
 
 // SetPeers tells gossip the committed nodes, the Raft leader and the voters:
@@ -313,14 +315,16 @@ func (g *Gossip) AddSeeds(addrs []string) {
 	signal(g.rejoin)
 }
 
-// update changes the table and wakes the reader if anything changed.
-func (g *Gossip) update(f func(*table) bool) {
+// update changes the table, wakes the reader if anything changed, and reports
+// whether it did.
+func (g *Gossip) update(f func(*table) bool) bool {
 	g.mu.Lock()
 	changed := f(g.table)
 	g.mu.Unlock()
 	if changed {
 		signal(g.wake)
 	}
+	return changed
 }
 
 func signal(c chan struct{}) {

@@ -189,6 +189,20 @@ func TestACrashIsSeenByItsLinks(t *testing.T) {
 	}
 }
 
+// TestFalseEvidenceIsRefuted: a node that two witnesses took for crashed is
+// asked, again and again, and is alive for everybody once it has answered.
+func TestFalseEvidenceIsRefuted(t *testing.T) {
+	t.Parallel()
+	_, ps := three(t)
+	for range 2 { // the second time as well
+		for _, witness := range []string{"a", "b"} {
+			ps[0].Report(Report{UUID: "c", Incarnation: 1, Witness: witness})
+		}
+		ps[0].await(t, "c", func(m topology.Member) bool { return m.Evidence == topology.EvidenceCrash })
+		ps[0].await(t, "c", alive(1))
+	}
+}
+
 func TestAFarewellIsNotACrash(t *testing.T) {
 	t.Parallel()
 	_, ps := three(t)

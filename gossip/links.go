@@ -75,6 +75,7 @@ type links struct {
 	mu      sync.Mutex
 	wanted  map[string]Peer // UUID → where to dial
 	changed chan struct{}   // cap 1
+	crashed chan struct{}   // cap 1: somebody is taken for crashed
 	open    map[net.Conn]struct{}
 	told    map[string]told // UUID → this node's last word against it
 	leaving bool
@@ -87,7 +88,7 @@ type told struct {
 }
 
 func newLinks(g *Gossip) *links {
-	return &links{g: g, changed: make(chan struct{}, 1), open: make(map[net.Conn]struct{}), told: make(map[string]told)}
+	return &links{g: g, changed: make(chan struct{}, 1), crashed: make(chan struct{}, 1), open: make(map[net.Conn]struct{}), told: make(map[string]told)}
 }
 
 // targets returns the peers to keep links to: the leader, the voters, and the
@@ -236,30 +237,45 @@ func (l *links) drop(all context.Context, conn net.Conn) {
 // recheck asks, until ctx ends, every node that is taken for crashed whether
 // that very incarnation is there after all. Nothing else would clear a node
 // whose links broke for another reason and whose probes were answered all along.
+// While nobody is taken for crashed it sleeps.
 func (l *links) recheck(ctx context.Context) {
 	tick := time.NewTicker(recheckEvery)
 	defer tick.Stop()
+	tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-l.crashed:
+			tick.Reset(recheckEvery)
+			continue
 		case <-tick.C:
 		}
-		for _, m := range l.g.Members() {
-			if m.Evidence != topology.EvidenceCrash {
-				continue
-			}
-			dctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-			if conn, err := l.g.c.Links.Dial(dctx, m.RaftAddr); err == nil {
-				h, err := l.greet(conn, m.UUID, true)
-				_ = conn.Close()
-				if err == nil && h.UUID == m.UUID {
-					l.g.update(func(t *table) bool { return t.answered(h.UUID, h.Incarnation) })
-				}
-			}
-			cancel()
+		if !l.askCrashed(ctx) {
+			tick.Stop()
 		}
 	}
+}
+
+// askCrashed asks every node that is taken for crashed once, and reports
+// whether there is any.
+func (l *links) askCrashed(ctx context.Context) (found bool) {
+	for _, m := range l.g.Members() {
+		if m.Evidence != topology.EvidenceCrash {
+			continue
+		}
+		found = true
+		dctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+		if conn, err := l.g.c.Links.Dial(dctx, m.RaftAddr); err == nil {
+			h, err := l.greet(conn, m.UUID, true)
+			_ = conn.Close()
+			if err == nil && h.UUID == m.UUID {
+				l.g.update(func(t *table) bool { return t.answered(h.UUID, h.Incarnation) })
+			}
+		}
+		cancel()
+	}
+	return found
 }
 
 // watch blocks until the link ends, and gives evidence if a crash ended it.
@@ -357,7 +373,7 @@ func classify(ctx context.Context, err error) redial {
 		return redialRefused
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.ENETDOWN):
 		return redialNone // this node has no route: it is the one cut off
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EHOSTDOWN),
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, hostDown),
 		errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return redialUnanswered
 	}

@@ -41,6 +41,7 @@ type File struct {
 
 	mu      sync.Mutex
 	pending map[int]topology.Duty
+	durable chan struct{} // closed when pending is
 }
 
 var _ Cursor = (*File)(nil)
@@ -49,7 +50,7 @@ var _ Cursor = (*File)(nil)
 // which closes it, or calls Close.
 func OpenFile(dir string) (f *File, err error) {
 	path := filepath.Join(dir, cursorFile)
-	f = &File{path: path, wake: make(chan struct{}, 1), pending: make(map[int]topology.Duty)}
+	f = &File{path: path, wake: make(chan struct{}, 1), pending: make(map[int]topology.Duty), durable: make(chan struct{})}
 	err = protect(func() error {
 		// The free list stays in the file: without it bbolt walks all pages on
 		// a goroutine of its own, where nobody can recover from a damaged one.
@@ -125,15 +126,18 @@ func checksum(key, body []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, body)
 }
 
-// Save notes a delivered duty; Run makes it durable soon.
-func (f *File) Save(partition int, d topology.Duty) {
+// Save notes a delivered duty; Run makes it durable soon, together with
+// others, and then closes the channel.
+func (f *File) Save(partition int, d topology.Duty) <-chan struct{} {
 	f.mu.Lock()
 	f.pending[partition] = d
+	durable := f.durable
 	f.mu.Unlock()
 	select {
 	case f.wake <- struct{}{}:
 	default:
 	}
+	return durable
 }
 
 // Run writes what is saved until ctx ends, then writes the rest and closes
@@ -161,11 +165,16 @@ func (f *File) Run(ctx context.Context) error {
 func (f *File) Close() error { return errors.Join(f.flush(), f.db.Close()) }
 
 // flush writes everything pending in one transaction.
-func (f *File) flush() error {
+func (f *File) flush() (failed error) {
 	f.mu.Lock()
-	pending := f.pending
-	f.pending = make(map[int]topology.Duty)
+	pending, durable := f.pending, f.durable
+	f.pending, f.durable = make(map[int]topology.Duty), make(chan struct{})
 	f.mu.Unlock()
+	defer func() {
+		if failed == nil {
+			close(durable)
+		}
+	}()
 	if len(pending) == 0 {
 		return nil
 	}

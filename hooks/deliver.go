@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/skshohagmiah/clusterkit/topology"
 )
@@ -20,6 +22,8 @@ type job struct {
 	duty        topology.Duty
 	call        bool // the duty, or a hook, is new: call the hooks
 	ack         topology.AckStep
+	detail      string          // of an AckFailed
+	durable     <-chan struct{} // closed when it is on disk that the duty has begun; nil: need not be
 	transition  Transition
 	target      *topology.Node   // this node, for ChangeFuncs
 	transitions []TransitionFunc // those that have not succeeded with this duty
@@ -32,6 +36,7 @@ type job struct {
 type result struct {
 	transitions, changes int   // hooks that succeeded
 	err                  error // of the hook that did not
+	ended                bool  // its context had: superseded, or the node stops
 	ack                  error // why the acknowledgement was not taken
 }
 
@@ -64,6 +69,7 @@ func (d *Dispatcher) work(i int, b *box) {
 		returned = false
 		res := d.run(ctx, j)
 		returned = true
+		res.ended = ctx.Err() != nil
 		cancel()
 		if !d.done(b, j, res) {
 			return
@@ -85,6 +91,7 @@ func (d *Dispatcher) next(i int, b *box, cancel context.CancelFunc) (job, bool) 
 	}
 	if !j.call && j.ack == "" && len(j.news) == 0 {
 		b.since = time.Time{}
+		b.unmarked(d.c.Cursor, i)
 		d.release(b)
 		return job{}, false
 	}
@@ -100,9 +107,9 @@ func (d *Dispatcher) next(i int, b *box, cancel context.CancelFunc) (job, bool) 
 // left data behind. The caller holds mu.
 func (d *Dispatcher) begin(j *job, b *box) {
 	hooked := len(j.transitions)+len(j.changes) > 0
-	if b.delivered.Role == topology.RoleNone && b.begun == (topology.Duty{}) && j.duty.Role != topology.RoleNone && hooked {
-		// Of no incarnation: differs from any duty.
-		d.c.Cursor.Save(j.partition, topology.Duty{Role: j.duty.Role})
+	if hooked {
+		b.marked(d.c.Cursor, j.partition, j.duty.Role)
+		j.durable = b.mark.durable
 	}
 	if j.duty == b.delivered && b.begun == (topology.Duty{}) {
 		b.before = j.duty.Role // only the hook is new
@@ -112,6 +119,44 @@ func (d *Dispatcher) begin(j *job, b *box) {
 	}
 	b.begun = j.duty
 	j.transition.Before, j.transition.Attempt, j.transition.Resumed = b.before, b.attempt, b.resumed
+}
+
+// mark is the cursor's note that a role is about to be handed out for the
+// first time; zero for none.
+type mark struct {
+	role    topology.Role
+	durable <-chan struct{} // closed when it is on disk
+}
+
+// markAhead marks a partition that is queued, so that all that wait for a slot
+// share one write to disk. The caller holds mu.
+func (d *Dispatcher) markAhead(i int, b *box) {
+	if i >= len(d.topology.Partitions) {
+		return
+	}
+	duty := d.duty(d.topology.Partitions[i])
+	if transitions, changes := pending(duty, d.transitions, d.changes); len(transitions)+len(changes) > 0 {
+		b.marked(d.c.Cursor, i, duty.Role)
+	}
+}
+
+// marked marks a role, unless the cursor knows of one that is older: its end
+// will be told anyhow.
+func (b *box) marked(c Cursor, i int, role topology.Role) {
+	held := b.delivered.Role != topology.RoleNone || b.begun != (topology.Duty{})
+	if held || role == topology.RoleNone || b.mark.role == role {
+		return
+	}
+	// Of no incarnation: differs from any duty.
+	b.mark = mark{role, c.Save(i, topology.Duty{Role: role})}
+}
+
+// unmarked takes the mark of a role back that was never handed out.
+func (b *box) unmarked(c Cursor, i int) {
+	if b.mark.role != "" && b.delivered.Role == topology.RoleNone && b.begun == (topology.Duty{}) {
+		c.Save(i, topology.Duty{Role: topology.RoleNone})
+	}
+	b.mark = mark{}
 }
 
 // take makes a duty the one in work. The caller holds mu.
@@ -124,6 +169,7 @@ func (b *box) take(duty topology.Duty) {
 		b.before = b.begun.Role
 	}
 	b.attempt, b.ackAttempt, b.transitions, b.changes = 0, 0, 0, 0
+	b.failing, b.gaveUp = time.Time{}, ""
 }
 
 // decide fills in the job. The caller holds mu.
@@ -139,11 +185,14 @@ func (d *Dispatcher) decide(j *job, b *box) {
 	if j.call || b.acked {
 		j.ack = ackStep(j.duty)
 	}
+	if b.gaveUp != "" {
+		j.call, j.ack, j.detail = false, topology.AckFailed, b.gaveUp
+	}
 	if len(d.changes) == 0 {
 		return
 	}
 	j.listeners = slices.Clone(d.changes)
-	now := copies(p, d.c.NodeID, true, true)
+	now := copies(t, p, d.c.NodeID, true, true)
 	for _, c := range now {
 		if !slices.Contains(b.told, c) {
 			n := news{to: t.Node(c.node)}
@@ -158,7 +207,7 @@ func (d *Dispatcher) decide(j *job, b *box) {
 
 // done takes the result of a job, and reports whether to look again at once.
 func (d *Dispatcher) done(b *box, j job, res result) bool {
-	if res.err != nil && d.ctx.Err() == nil {
+	if res.err != nil && !res.ended { // what nobody wants any more may fail
 		d.c.Logger.Warn("hook failed", "partition", j.transition.PartitionID,
 			"role", string(j.duty.Role), "attempt", j.transition.Attempt, "error", res.err)
 	}
@@ -171,11 +220,15 @@ func (d *Dispatcher) done(b *box, j job, res result) bool {
 		if newest != j.duty {
 			return true
 		}
+		if d.giveUp(b, j, res.err) {
+			return true
+		}
 		d.later(j.partition, b, pauseBefore(b.attempt))
 		return false
 	}
 	if j.call {
 		b.delivered, b.begun, b.resumed, b.attempt, b.since = j.duty, topology.Duty{}, false, 0, time.Time{}
+		b.mark = mark{}
 		if newest != j.duty {
 			b.since = time.Now()
 		}
@@ -195,6 +248,42 @@ func (d *Dispatcher) done(b *box, j job, res result) bool {
 		d.later(j.partition, b, ackAgain)
 	}
 	return false
+}
+
+// giveUp decides whether a copy has failed for good: too often and for too
+// long, although there was somebody to copy from. (A partition without such a
+// node is offline; when it is not any more, its copies are of a new session,
+// and what failed meanwhile does not count.) Other duties are tried for ever:
+// nobody else can do them. The caller holds mu.
+func (d *Dispatcher) giveUp(b *box, j job, err error) bool {
+	if b.failing.IsZero() {
+		b.failing = time.Now()
+	}
+	if j.duty.Role != topology.RoleLearner || len(j.transition.Sources) == 0 ||
+		b.attempt < d.c.GiveUpAttempts || time.Since(b.failing) < d.c.GiveUpAfter {
+		return false
+	}
+	b.gaveUp = problem(err)
+	d.stats.GivenUp++
+	return true
+}
+
+// problem makes an error's text fit for the topology: one line, printable, not
+// long, and never empty.
+func problem(err error) string {
+	const most = 256
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, text)
+	for len(text) > most {
+		_, size := utf8.DecodeLastRuneInString(text)
+		text = text[:len(text)-size]
+	}
+	return cmp.Or(text, "the hook failed")
 }
 
 // later gives the slot back and queues the partition again after a pause. The
@@ -245,6 +334,16 @@ func (d *Dispatcher) run(ctx context.Context, j job) (res result) {
 			}
 		}
 	}
+	if j.durable != nil {
+		// A copy that was begun may leave data behind: after a crash its end
+		// must be told, so the beginning is on disk before the first call.
+		select {
+		case <-j.durable:
+		case <-ctx.Done():
+			res.err = ctx.Err()
+			return res
+		}
+	}
 	if j.call {
 		if d.callAll(ctx, j, &res); res.err != nil {
 			return res
@@ -256,7 +355,7 @@ func (d *Dispatcher) run(ctx context.Context, j job) (res result) {
 	try, cancel := context.WithTimeout(ctx, ackTry)
 	defer cancel()
 	res.ack = d.c.Acker.Ack(try, topology.Ack{
-		Partition: j.partition, Node: d.c.NodeID, Incarnation: d.c.Incarnation, Session: j.duty.Session, Step: j.ack,
+		Partition: j.partition, Node: d.c.NodeID, Incarnation: d.c.Incarnation, Session: j.duty.Session, Step: j.ack, Detail: j.detail,
 	})
 	if res.ack != nil && ctx.Err() == nil {
 		d.c.Logger.Debug("acknowledgement failed and will be sent again", "partition", j.transition.PartitionID, "error", res.ack)
@@ -269,11 +368,7 @@ func (d *Dispatcher) run(ctx context.Context, j job) (res result) {
 // of a session that is over.
 func (d *Dispatcher) callAll(ctx context.Context, j job, res *result) {
 	for _, f := range j.transitions {
-		tr := j.transition // each hook gets nodes of its own
-		tr.Sources = slices.Clone(tr.Sources)
-		for i := range tr.Sources {
-			tr.Sources[i] = *copyNode(&tr.Sources[i])
-		}
+		tr := j.transition.clone()
 		if res.err = cmp.Or(d.call(func() error { return f(ctx, tr) }), ctx.Err()); res.err != nil {
 			return
 		}
@@ -312,14 +407,4 @@ func (d *Dispatcher) call(f func() error) (err error) {
 	err = errExited // what the counters see if f never returns
 	err = f()
 	return err
-}
-
-// copyNode returns a node that user code may write to.
-func copyNode(n *topology.Node) *topology.Node {
-	if n == nil {
-		return nil
-	}
-	c := *n
-	c.Services = maps.Clone(n.Services)
-	return &c
 }

@@ -51,6 +51,56 @@ func TestACopyThatWasBegunIsEndedAfterARestart(t *testing.T) {
 	})
 }
 
+// TestACopyThatFailsForGoodIsGivenUp: after so many tries and so long the
+// replica is in error, in the hook's words; other partitions go on meanwhile,
+// and a reset begins anew.
+func TestACopyThatFailsForGoodIsGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, "a", "b")
+		for i := range 2 {
+			w.commit(topology.Place{Partition: i, Replicas: []string{"a", "b"}})
+		}
+		c := w.config("b", 1, &memory{})
+		c.Parallel = 1
+		d := hooks.New(c)
+		var calls atomic.Int64
+		d.OnTransition(func(_ context.Context, tr hooks.Transition) error {
+			if tr.Partition == 1 || tr.After != topology.RoleLearner {
+				return nil
+			}
+			calls.Add(1)
+			return errors.New("disk \x1b[31mfull\nsecond line" + strings.Repeat("é", 300))
+		})
+		defer run(t, d)()
+		pass(5 * time.Second)
+		if r := w.Topology().Partitions[1].Replica("b"); r.State != topology.ReplicaInSync {
+			t.Errorf("the other partition is %v", r.State)
+		}
+		if r := w.Topology().Partitions[0].Replica("b"); r.State != topology.ReplicaLearner {
+			t.Errorf("given up within seconds: %+v", r)
+		}
+		pass(2 * time.Minute)
+		r := w.Topology().Partitions[0].Replica("b")
+		if r.State != topology.ReplicaError || r.Problem != "disk [31mfull" {
+			t.Fatalf("after %d calls: %+v", calls.Load(), r)
+		}
+		if n := d.Stats().GivenUp; n != 1 || calls.Load() < 10 {
+			t.Errorf("%d given up after %d calls", n, calls.Load())
+		}
+		before := calls.Load()
+		pass(time.Hour)
+		if calls.Load() != before {
+			t.Error("the hook is asked for a copy that was given up")
+		}
+		w.commit(topology.ResetReplica{Partition: 0, Node: "b"})
+		pass(time.Second)
+		if calls.Load() == before {
+			t.Error("a reset asks for nothing")
+		}
+	})
+}
+
 // TestALateHookAloneIsTold: those that have succeeded are left in peace, and
 // so they are when another one fails.
 func TestALateHookAloneIsTold(t *testing.T) {

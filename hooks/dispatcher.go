@@ -30,9 +30,9 @@ type Acker interface {
 type Cursor interface {
 	// Load returns the delivered duties by partition.
 	Load() (map[int]topology.Duty, error)
-	// Save makes one delivered duty durable, in the background if it likes: a
-	// duty that was lost is delivered again.
-	Save(partition int, d topology.Duty)
+	// Save makes one delivered duty durable in the background, and then closes
+	// the channel. It must not block.
+	Save(partition int, d topology.Duty) (durable <-chan struct{})
 }
 
 // Config says for whom duties are delivered, and how. All fields but
@@ -47,6 +47,12 @@ type Config struct {
 	Cursor      Cursor
 	// Parallel is how many hooks run at a time. Default 16.
 	Parallel int
+	// GiveUpAttempts and GiveUpAfter say when a copy is given up: when its hook
+	// has failed so often, and for so long, although there was a replica to
+	// copy from. The replica is in error then, and its partition goes
+	// elsewhere. Default 10 attempts and a minute.
+	GiveUpAttempts int
+	GiveUpAfter    time.Duration
 	// StopTimeout bounds how long Run waits, after its context has ended, for
 	// hooks that do not heed theirs. Default 0: for as long as they take.
 	StopTimeout time.Duration
@@ -54,7 +60,9 @@ type Config struct {
 }
 
 const (
-	defaultParallel = 16
+	defaultParallel       = 16
+	defaultGiveUpAttempts = 10
+	defaultGiveUpAfter    = time.Minute
 	// backoffMin and backoffMax bound the pause before another call.
 	backoffMin = 50 * time.Millisecond
 	backoffMax = 10 * time.Second
@@ -93,6 +101,7 @@ type box struct {
 	resumed   bool          // what comes next may have been delivered before
 	acked     bool          // the duty delivered last waits for its acknowledgement's effect
 	since     time.Time     // when the duty to be delivered was first seen; zero for none
+	mark      mark          // the role that is on disk before its first call
 
 	// Of the duty in work: the role before it, the calls and acknowledgements
 	// so far, and how many hooks of each form have succeeded, in the order in
@@ -101,6 +110,8 @@ type box struct {
 	before      topology.Role
 	attempt     int
 	ackAttempt  int
+	failing     time.Time // since when its calls have failed; zero for none
+	gaveUp      string    // the last error of a copy that was given up
 	transitions int
 	changes     int
 
@@ -113,6 +124,8 @@ type box struct {
 
 // Stats counts what the dispatcher has done.
 type Stats struct {
+	// GivenUp counts the copies that were given up.
+	GivenUp uint64
 	// Calls of hooks; those among them that failed, panics included; those
 	// that panicked; and those that repeat an earlier call for the same duty.
 	Calls, Failures, Panics, Retries uint64
@@ -128,6 +141,12 @@ type Stats struct {
 func New(c Config) *Dispatcher {
 	if c.Parallel <= 0 {
 		c.Parallel = defaultParallel
+	}
+	if c.GiveUpAttempts <= 0 {
+		c.GiveUpAttempts = defaultGiveUpAttempts
+	}
+	if c.GiveUpAfter <= 0 {
+		c.GiveUpAfter = defaultGiveUpAfter
 	}
 	return &Dispatcher{c: c, boxes: make(map[int]*box)}
 }
@@ -167,7 +186,7 @@ func (d *Dispatcher) repeat() {
 	}
 	for _, p := range d.topology.Partitions {
 		if b, known := d.boxes[p.Index]; known {
-			b.told = copies(p, d.c.NodeID, true, false)
+			b.told = copies(d.topology, p, d.c.NodeID, true, false)
 		}
 		d.touch(nil, p)
 	}
@@ -259,8 +278,7 @@ func (d *Dispatcher) wait(wg *sync.WaitGroup) {
 // look after that goes over all partitions.
 func (d *Dispatcher) look(adopted bool) bool {
 	t := d.c.Source.Topology()
-	me := t.Node(d.c.NodeID)
-	if me == nil || me.UUID != d.c.UUID || me.Incarnation != d.c.Incarnation {
+	if !registered(t, topology.Node{ID: d.c.NodeID, UUID: d.c.UUID, Incarnation: d.c.Incarnation}) {
 		return adopted
 	}
 	d.mu.Lock()
@@ -271,7 +289,7 @@ func (d *Dispatcher) look(adopted bool) bool {
 		before = nil
 		for i, b := range d.boxes {
 			if i < len(t.Partitions) {
-				b.told = copies(t.Partitions[i], d.c.NodeID, true, false)
+				b.told = copies(t, t.Partitions[i], d.c.NodeID, true, false)
 			}
 			d.schedule(i)
 		}
@@ -288,11 +306,11 @@ func (d *Dispatcher) look(adopted bool) bool {
 func (d *Dispatcher) touch(before, p *topology.Partition) {
 	b, known := d.boxes[p.Index]
 	if !known {
-		told := copies(before, d.c.NodeID, true, true)
+		told := copies(d.topology, before, d.c.NodeID, true, true)
 		if before == nil {
-			told = copies(p, d.c.NodeID, true, false)
+			told = copies(d.topology, p, d.c.NodeID, true, false)
 		}
-		news := len(d.changes) > 0 && !slices.Equal(told, copies(p, d.c.NodeID, true, true))
+		news := len(d.changes) > 0 && !slices.Equal(told, copies(d.topology, p, d.c.NodeID, true, true))
 		if p.Replica(d.c.NodeID) == nil && !news {
 			return
 		}
@@ -332,6 +350,7 @@ func (d *Dispatcher) schedule(i int) {
 		b.retry = nil
 	}
 	if !b.queued {
+		d.markAhead(i, b)
 		b.queued = true
 		d.queue = append(d.queue, i)
 	}

@@ -55,7 +55,8 @@ func (w *world) commit(c topology.Command) {
 	if err := next.Check(); err != nil {
 		w.t.Fatal(err)
 	}
-	w.now = next
+	own := *next // a version of its own, whatever the one before it shares its memory with
+	w.now = &own
 	for _, s := range w.subs {
 		select {
 		case s <- struct{}{}:
@@ -111,13 +112,16 @@ func (m *memory) Load() (map[int]topology.Duty, error) {
 	return maps.Clone(m.m), nil
 }
 
-func (m *memory) Save(i int, d topology.Duty) {
+func (m *memory) Save(i int, d topology.Duty) <-chan struct{} {
+	durable := make(chan struct{})
+	defer close(durable)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.m == nil {
 		m.m = make(map[int]topology.Duty)
 	}
 	m.m[i] = d
+	return durable
 }
 
 // calls notes what a hook was told.
@@ -345,6 +349,29 @@ func TestEveryNodeIsToldOfCopies(t *testing.T) {
 				t.Errorf("%s was told %q", id, got)
 			}
 		}
+	})
+}
+
+// TestANodeThatIsDownIsNotAskedToCopy: it is when it is back.
+func TestANodeThatIsDownIsNotAskedToCopy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "a", "b")
+		w.commit(topology.Place{Partition: 0, Replicas: []string{"a", "b"}})
+		w.commit(topology.Ack{Partition: 0, Node: "b", Incarnation: 1, Session: w.Topology().Partitions[0].Replica("b").Session, Step: topology.AckCopied})
+		d := hooks.New(w.config("a", 1, &memory{}))
+		var news []string
+		d.OnPartitionChange(func(id string, from, to *topology.Node) {
+			news = append(news, fmt.Sprintf("%s %s→%s.%d", id, from.ID, to.ID, to.Incarnation))
+		})
+		defer run(t, d)()
+		pass(time.Second)
+		w.commit(topology.FailNode{Node: "b", UUID: "u-b", Incarnation: 1, Reason: topology.DownCrash})
+		pass(time.Second)
+		expect(t, "while b is down", news, nil)
+		w.register("b", 2)
+		pass(time.Second)
+		expect(t, "when b is back", news, []string{"partition-0 a→b.2"})
 	})
 }
 

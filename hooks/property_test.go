@@ -26,6 +26,12 @@ func TestPromise(t *testing.T) {
 	if testing.Short() {
 		histories = 50
 	}
+	inError := 0
+	defer func() {
+		if inError == 0 {
+			t.Error("no copy was given up in any history")
+		}
+	}()
 	for seed := range histories {
 		if t.Failed() {
 			return
@@ -34,6 +40,7 @@ func TestPromise(t *testing.T) {
 			h := newHistory(t, uint64(seed))
 			h.play(60)
 			h.settle()
+			inError += h.inError
 			if t.Failed() {
 				t.Logf("seed %d\n%s", seed, strings.Join(h.log, "\n"))
 			}
@@ -72,19 +79,21 @@ type history struct {
 	faulty  bool
 	inHook  map[int]bool
 	version map[int]uint64                // of the last call, per partition
+	epoch   map[int]uint64                // likewise
 	begun   map[int]bool                  // a role was handed out, even if the call failed
 	last    map[int]hooks.Transition      // last call that succeeded
 	told    map[string]map[string]*string // partition, target: copyFrom
 	log     []string
 
-	cursor memory
-	stop   func()
+	cursor  memory
+	stop    func()
+	inError int // how often a replica was seen in error
 }
 
 func newHistory(t *testing.T, seed uint64) *history {
 	h := &history{
 		t: t, rng: rand.New(rand.NewPCG(seed, 11)), top: &topology.Topology{}, past: map[uint64]*topology.Topology{}, faulty: true,
-		inHook: map[int]bool{}, version: map[int]uint64{}, begun: map[int]bool{}, last: map[int]hooks.Transition{},
+		inHook: map[int]bool{}, version: map[int]uint64{}, epoch: map[int]uint64{}, begun: map[int]bool{}, last: map[int]hooks.Transition{},
 		told: map[string]map[string]*string{},
 	}
 	h.commit(topology.Found{ClusterID: "c", Hash: "xxhash64", Config: topology.Config{
@@ -158,7 +167,7 @@ func (h *history) register(id string, incarnation uint64) {
 func (h *history) start() {
 	d := hooks.New(hooks.Config{
 		NodeID: self, UUID: "u-" + self, Incarnation: h.Topology().Node(self).Incarnation, Source: h, Acker: h, Cursor: &h.cursor,
-		Parallel: 1 + h.draw(4), Logger: slog.New(slog.DiscardHandler),
+		Parallel: 1 + h.draw(4), GiveUpAttempts: 1 + h.draw(3), GiveUpAfter: 300 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
 	})
 	d.OnTransition(h.hook)
 	d.OnPartitionChange(h.news)
@@ -179,10 +188,10 @@ func (h *history) hook(ctx context.Context, tr hooks.Transition) error {
 	if h.inHook[p] {
 		h.t.Errorf("%s: two calls at a time", tr.PartitionID)
 	}
-	if tr.Version < h.version[p] {
-		h.t.Errorf("%s: version %d after %d", tr.PartitionID, tr.Version, h.version[p])
+	if tr.Version < h.version[p] || tr.Epoch < h.epoch[p] {
+		h.t.Errorf("%s: version %d and epoch %d after %d and %d", tr.PartitionID, tr.Version, tr.Epoch, h.version[p], h.epoch[p])
 	}
-	h.inHook[p], h.version[p], h.begun[p] = true, tr.Version, h.begun[p] || tr.After != topology.RoleNone
+	h.inHook[p], h.version[p], h.epoch[p], h.begun[p] = true, tr.Version, tr.Epoch, h.begun[p] || tr.After != topology.RoleNone
 	h.mu.Unlock()
 
 	fault := h.draw(6)
@@ -232,6 +241,11 @@ func (h *history) play(steps int) {
 		if pause := h.draw(4); pause > 0 {
 			time.Sleep(time.Duration(pause*pause) * 100 * time.Millisecond)
 		}
+		for _, p := range h.Topology().Partitions {
+			if r := p.Replica(self); r != nil && r.State == topology.ReplicaError {
+				h.inError++
+			}
+		}
 	}
 }
 
@@ -239,7 +253,9 @@ func (h *history) step() {
 	t := h.Topology()
 	p := t.Partitions[h.draw(len(t.Partitions))]
 	node := []string{self, self, "b", "c", "d"}[h.draw(5)]
-	switch h.draw(10) {
+	switch h.draw(11) {
+	case 10:
+		h.commit(topology.ResetReplica{Partition: p.Index, Node: self})
 	case 0, 1:
 		ids := []string{node}
 		for _, id := range []string{self, "b", "c"} {

@@ -2,12 +2,23 @@ package hooks
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
-// Transition is one change of this node's duty for one partition.
+// Transition is one change of this node's duty for one partition. The call
+// may keep it: nothing in it is shared.
+//
+//	After     the application
+//	learner   copies from Sources, and takes new writes meanwhile; nil makes it in-sync
+//	replica   follows the primary
+//	primary   accepts writes under Epoch, and sends each to Targets as they are by then
+//	revoked   accepts no more writes and drains; nil hands the role over
+//	leaving   was replaced: it keeps its data until every node knows
+//	error     is not asked to copy any more, after too many failures; its data may go
+//	none      drops its data
 type Transition struct {
 	// PartitionID is "partition-<Partition>".
 	PartitionID string
@@ -27,8 +38,18 @@ type Transition struct {
 	// Sources are the active in-sync replicas other than this node, the
 	// primary first: where to copy from.
 	Sources []topology.Node
-	// Reason is what a move is for: "heal" or "balance"; "" without a move.
+	// Primary is the node that leads the partition, which may be this one or
+	// one that is being revoked; nil while nobody does.
+	Primary *topology.Node
+	// Targets are, for a primary, the active nodes that must receive its writes
+	// from now on: replicas that are in-sync, and learners. One that is added
+	// later is no transition of the primary's: look at the topology for every
+	// write (GetReplicas), and see Version.
+	Targets []topology.Node
+	// Reason is what the partition's move is for: "heal", "balance", "drain" or
+	// "manual"; "" without a move. Stage is how far it has come; 0 without.
 	Reason string
+	Stage  topology.MoveStage
 	// Resumed means that this may have been delivered before: the node or the
 	// hook is new to a duty that is not.
 	Resumed bool
@@ -62,12 +83,56 @@ func transition(t *topology.Topology, self string, p *topology.Partition, before
 		Before: before, After: after.Role,
 	}
 	if p.Move != nil {
-		tr.Reason = string(p.Move.Reason)
+		tr.Reason, tr.Stage = string(p.Move.Reason), p.Move.Stage
+	}
+	if p.Primary != "" {
+		tr.Primary = t.Node(p.Primary)
 	}
 	for _, n := range t.Sources(p, self) {
 		tr.Sources = append(tr.Sources, *n)
 	}
+	if after.Role == topology.RolePrimary {
+		tr.Targets = targets(t, self, p)
+	}
 	return tr
+}
+
+// targets returns the active nodes other than self that take the partition's
+// writes.
+func targets(t *topology.Topology, self string, p *topology.Partition) []topology.Node {
+	var out []topology.Node
+	for _, r := range p.Replicas {
+		takes := r.State == topology.ReplicaInSync || r.State == topology.ReplicaLearner
+		if takes && r.Node != self && t.Active(r.Node) {
+			out = append(out, *t.Node(r.Node))
+		}
+	}
+	return out
+}
+
+// clone returns a transition that shares nothing with this one.
+func (t Transition) clone() Transition {
+	t.Sources, t.Targets = cloneNodes(t.Sources), cloneNodes(t.Targets)
+	t.Primary = copyNode(t.Primary)
+	return t
+}
+
+func cloneNodes(nodes []topology.Node) []topology.Node {
+	nodes = slices.Clone(nodes)
+	for i := range nodes {
+		nodes[i] = *copyNode(&nodes[i])
+	}
+	return nodes
+}
+
+// copyNode returns a node that user code may write to.
+func copyNode(n *topology.Node) *topology.Node {
+	if n == nil {
+		return nil
+	}
+	c := *n
+	c.Services = maps.Clone(n.Services)
+	return &c
 }
 
 // due decides whether a duty is to be handed out: it differs from the one
@@ -107,15 +172,16 @@ type copyOf struct {
 
 // copies returns the copies that a partition asks of nodes other than self, or
 // has asked of them: a copy may be over before this node looks. A primary has
-// nothing to copy, and what leaves does not either. over and pending
-// say which of them to return.
-func copies(p *topology.Partition, self string, over, pending bool) []copyOf {
+// nothing to copy, and what leaves does not either; a node that is down is
+// asked when it is back, in a session of its own. over and pending say which
+// of them to return.
+func copies(t *topology.Topology, p *topology.Partition, self string, over, pending bool) []copyOf {
 	if p == nil {
 		return nil
 	}
 	var out []copyOf
 	for _, r := range p.Replicas {
-		wanted := over && r.State == topology.ReplicaInSync || pending && r.State == topology.ReplicaLearner
+		wanted := over && r.State == topology.ReplicaInSync || pending && r.State == topology.ReplicaLearner && t.Active(r.Node)
 		if wanted && r.Node != self && r.Node != p.Primary {
 			out = append(out, copyOf{r.Node, r.Session})
 		}

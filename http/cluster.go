@@ -58,6 +58,9 @@ func etag(t *topology.Topology) string {
 
 // cluster serves the whole map. ETag changes with every committed change.
 func (h *Handler) cluster(w http.ResponseWriter, r *http.Request) {
+	if !h.awaitNewer(w, r) {
+		return
+	}
 	t, ok := h.founded(w)
 	if !ok {
 		return

@@ -21,7 +21,13 @@ const (
 	codeURI        code = "uri_too_long"
 	codeHeaders    code = "headers_too_large"
 	codeBusy       code = "too_many_streams"
-	codeInternal   code = "internal"
+	codeConflict   code = "conflict"
+	codeUnknown    code = "unknown"
+	codeForbidden  code = "forbidden"
+	codeMediaType  code = "unsupported_media_type"
+
+	codeNotImplemented code = "not_implemented"
+	codeInternal       code = "internal"
 )
 
 // statusOf maps every code to its status, in one place.
@@ -38,6 +44,12 @@ var statusOf = map[code]int{
 	codeHeaders:    http.StatusRequestHeaderFieldsTooLarge,
 	codeBusy:       http.StatusServiceUnavailable,
 	codeInternal:   http.StatusInternalServerError,
+	codeConflict:   http.StatusConflict,
+	codeUnknown:    http.StatusGatewayTimeout,
+	codeForbidden:  http.StatusForbidden,
+	codeMediaType:  http.StatusUnsupportedMediaType,
+
+	codeNotImplemented: http.StatusNotImplemented,
 }
 
 // failure is an error on its way to the client. Its message names what was

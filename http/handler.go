@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// maxRequestBody bounds bodies: no endpoint takes one, and some clients
-	// send an empty JSON object anyway.
+	// maxRequestBody bounds the bodies of requests that only read: none takes
+	// one, and some clients send an empty JSON object anyway.
 	maxRequestBody = 1 << 10
 	// maxURI bounds the path and the query: the longest key, escaped.
 	maxURI = 3*maxKeyBytes + 256
@@ -36,6 +36,11 @@ type Handler struct {
 	metrics *metrics
 	cached  atomic.Pointer[document]
 	feed    feed
+	polls   chan struct{} // one element per request that waits for a change
+	// sameSite tells requests of pages of other sites by Sec-Fetch-Site and
+	// Origin: a browser inside a trusted network must not operate a cluster
+	// for whoever wrote the page.
+	sameSite *http.CrossOriginProtection
 
 	closing sync.Once
 	closed  chan struct{} // closed by Close: streams end
@@ -43,7 +48,7 @@ type Handler struct {
 
 var _ http.Handler = (*Handler)(nil)
 
-// route is one endpoint: GET and HEAD of one path.
+// route is one endpoint: GET and HEAD of one path, or POST.
 type route struct {
 	path  string
 	serve http.HandlerFunc
@@ -62,14 +67,31 @@ func New(c Config) *Handler {
 	c.Prefix = strings.TrimSuffix(c.Prefix, "/")
 	h := &Handler{c: c, mux: http.NewServeMux(), build: readBuild(), closed: make(chan struct{})}
 	h.feed.slots = make(chan struct{}, maxStreams)
+	h.polls, h.sameSite = make(chan struct{}, maxPolls), http.NewCrossOriginProtection()
 	h.metrics = newMetrics(c, h.build, &h.feed)
+	allowed := make(map[string]string) // by path
 	for _, r := range h.routes() {
-		h.handle(r)
+		h.handle("GET", r)
+		allowed[r.path] = "GET, HEAD"
 		h.paths = append(h.paths, r.path)
 	}
-	h.handle(route{"/{$}", h.index, anyQuery})
+	for _, r := range h.operations() {
+		r.serve = h.operation(r.serve)
+		h.handle("POST", r)
+		if allowed[r.path] != "" {
+			allowed[r.path] += ", "
+		}
+		allowed[r.path] += "POST"
+		h.paths = append(h.paths, "POST "+r.path)
+	}
 	for name, a := range uiAssets() {
-		h.handle(route{"/ui/" + name, a.ServeHTTP, anyQuery})
+		h.handle("GET", route{"/ui/" + name, a.ServeHTTP, anyQuery})
+		allowed["/ui/"+name] = "GET, HEAD"
+	}
+	h.handle("GET", route{"/{$}", h.index, anyQuery})
+	allowed["/{$}"] = "GET, HEAD"
+	for path, methods := range allowed {
+		h.mux.Handle(path, h.metrics.counted(strings.TrimSuffix(path, "{$}"), methodNotAllowed(methods)))
 	}
 	h.mux.HandleFunc("/", h.notFound)
 	return h
@@ -78,11 +100,16 @@ func New(c Config) *Handler {
 // routes lists the endpoints, as GET / does.
 func (h *Handler) routes() []route {
 	return []route{
-		{"/cluster", h.cluster, nil},
+		{"/cluster", h.cluster, []string{"version", "wait"}},
 		{"/partitions", h.partitions, windowQuery},
 		{"/partitions/stats", h.partitionStats, nil},
 		{"/partitions/key", h.partitionOfKey, []string{"key"}},
 		{"/nodes", h.nodes, windowQuery},
+		{"/nodes/{id}", h.node, nil},
+		{"/nodes/{id}/drain", h.drainProgress, nil},
+		{"/nodes/{id}/safe-to-stop", h.safeToStop, nil},
+		{"/rebalance", h.rebalance, nil},
+		{"/data", h.data, []string{"key"}},
 		{"/consensus/leader", h.consensusLeader, nil},
 		{"/consensus/stats", h.consensusStats, nil},
 		{"/health", h.health, nil},
@@ -95,9 +122,9 @@ func (h *Handler) routes() []route {
 	}
 }
 
-// handle registers a route: GET (which includes HEAD) goes to it, any other
-// method is refused, and everything is counted.
-func (h *Handler) handle(r route) {
+// handle registers a route for a method; GET includes HEAD. Every request is
+// counted.
+func (h *Handler) handle(method string, r route) {
 	serve := func(w http.ResponseWriter, req *http.Request) {
 		if f := checkQuery(req, r.query); f != nil {
 			fail(w, f)
@@ -106,8 +133,7 @@ func (h *Handler) handle(r route) {
 		r.serve(w, req)
 	}
 	name := strings.TrimSuffix(r.path, "{$}")
-	h.mux.Handle("GET "+r.path, h.metrics.counted(name, serve))
-	h.mux.Handle(r.path, h.metrics.counted(name, methodNotAllowed))
+	h.mux.Handle(method+" "+r.path, h.metrics.counted(name, serve))
 }
 
 // Close ends every open stream of /events, and new ones at once; one whose
@@ -153,10 +179,10 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (*http.Request, 
 		return nil, &failure{codeHeaders, fmt.Sprintf("the headers have %d bytes: send at most %d", size, maxHeaderBytes)}
 	case len(r.URL.Path)+len(r.URL.RawQuery) > maxURI:
 		return nil, &failure{codeURI, fmt.Sprintf("the path and query have %d bytes: send at most %d", len(r.URL.Path)+len(r.URL.RawQuery), maxURI)}
-	case r.ContentLength > maxRequestBody:
+	case r.ContentLength > maxRequestBody && r.Method != http.MethodPost:
 		return nil, bodyTooLarge
 	}
-	if r.Body != nil && r.ContentLength != 0 {
+	if r.Body != nil && r.ContentLength != 0 && r.Method != http.MethodPost {
 		if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxRequestBody)); err != nil {
 			if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 				return nil, bodyTooLarge
@@ -176,7 +202,9 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (*http.Request, 
 	*inner = *r
 	inner.URL = &url.URL{Path: p, RawQuery: r.URL.RawQuery}
 	inner.RequestURI = "" // the mux looks at it, and it may be "*"
-	inner.Body = http.NoBody
+	if r.Method != http.MethodPost || r.Body == nil {
+		inner.Body = http.NoBody // an operation reads and bounds its own
+	}
 	return inner, nil
 }
 
@@ -227,9 +255,11 @@ func (r *recorder) Write(p []byte) (int, error) {
 // Unwrap lets http.ResponseController find the connection.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-func methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Allow", "GET, HEAD")
-	fail(w, &failure{codeMethod, "use GET or HEAD: the API only reads"})
+func methodNotAllowed(allowed string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", allowed)
+		fail(w, &failure{codeMethod, "this endpoint takes " + allowed})
+	}
 }
 
 func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) {

@@ -2,6 +2,7 @@ package http
 
 import (
 	"net/http"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -79,6 +80,11 @@ type collector struct {
 	state, isLeader, term, peers                       *prometheus.Desc
 	last, commit, applied, snapshot, contact           *prometheus.Desc
 	hookCalls, hookFailed, hookPanics, running, queued *prometheus.Desc
+	hookRetries, givenUp, oldest                       *prometheus.Desc
+	leased, leaseLeft                                  *prometheus.Desc
+	intents, inError, paused, data                     *prometheus.Desc
+	planned                                            *prometheus.Desc
+	goroutines                                         *prometheus.Desc
 	streams                                            *prometheus.Desc
 }
 
@@ -115,6 +121,17 @@ func newCollector(c Config, b buildJSON, f *feed) *collector {
 		hookPanics:  d("hook_panics_total", "Calls of hooks that panicked."),
 		running:     d("hooks_running", "Hooks that run now."),
 		queued:      d("hook_queue_length", "Partitions whose hook waits for a slot or for another try."),
+		hookRetries: d("hook_retries_total", "Calls of hooks that repeat an earlier one for the same duty."),
+		givenUp:     d("hook_copies_given_up_total", "Copies that were given up: the replica is in error."),
+		oldest:      d("hook_oldest_seconds", "Seconds that the duty has waited that has waited longest."),
+		leased:      d("lease_valid", "1 while this node holds a lease, and may act as primary."),
+		leaseLeft:   d("lease_remaining_seconds", "Seconds that are left of this node's lease."),
+		intents:     d("node_intents", "Nodes by what an operator wants of them; flapping and restarting ones too.", "intent"),
+		inError:     d("replicas_in_error", "Replicas whose copy was given up."),
+		paused:      d("rebalance_paused", "1 for the reason for which healing and balancing are paused.", "reason"),
+		data:        d("custom_data", "Keys and bytes of the replicated metadata.", "of"),
+		planned:     d("rebalance_moves", "Moves of the newest rebalance by kind.", "kind"),
+		goroutines:  d("goroutines", "Goroutines of the whole process."),
 		streams:     d("watch_subscribers", "Open streams of /events."),
 	}
 }
@@ -146,11 +163,54 @@ func (m *collector) Collect(ch chan<- prometheus.Metric) {
 	for _, x := range []struct {
 		d *prometheus.Desc
 		v uint64
-	}{{m.hookCalls, h.Calls}, {m.hookFailed, h.Failures}, {m.hookPanics, h.Panics}} {
+	}{{m.hookCalls, h.Calls}, {m.hookFailed, h.Failures}, {m.hookPanics, h.Panics}, {m.hookRetries, h.Retries}, {m.givenUp, h.GivenUp}} {
 		ch <- prometheus.MustNewConstMetric(x.d, prometheus.CounterValue, float64(x.v))
 	}
 	gauge(m.running, float64(h.Running))
 	gauge(m.queued, float64(h.Waiting))
+	gauge(m.oldest, h.Oldest)
+	if m.c.Lease != nil {
+		l := m.c.Lease()
+		gauge(m.leased, oneIf(l.Valid))
+		gauge(m.leaseLeft, l.Remaining)
+	}
+	gauge(m.goroutines, float64(runtime.NumGoroutine()))
+	m.collectOperations(m.c.Source.Topology(), gauge)
+}
+
+// collectOperations sends what operators and the planner have decided.
+func (m *collector) collectOperations(t *topology.Topology, gauge gaugeFunc) {
+	intents := map[string]int{"cordon": 0, "drain": 0, "leave": 0, "restart": 0, "flapping": 0}
+	for _, n := range t.Nodes {
+		if n.Intent != topology.IntentNone {
+			intents[string(n.Intent)]++
+		}
+		if n.Restart > 0 {
+			intents["restart"]++
+		}
+		if n.Flapping {
+			intents["flapping"]++
+		}
+	}
+	for intent, n := range intents {
+		gauge(m.intents, float64(n), intent)
+	}
+	r := describeRebalance(t)
+	gauge(m.inError, float64(len(r.InError)))
+	for _, reason := range []topology.PauseReason{topology.PauseOperator, topology.PauseMassFailure} {
+		gauge(m.paused, oneIf(t.Pause != nil && t.Pause.Reason == reason), string(reason))
+	}
+	bytes := 0
+	for _, d := range t.Data {
+		bytes += len(d.Key) + len(d.Value)
+	}
+	gauge(m.data, float64(len(t.Data)), "keys")
+	gauge(m.data, float64(bytes), "bytes")
+	if b := r.Rebalance; b != nil {
+		gauge(m.planned, float64(b.Moves), "started")
+		gauge(m.planned, float64(b.Copies), "with_data")
+		gauge(m.planned, float64(b.Aborted), "aborted")
+	}
 }
 
 func (m *collector) collectConsensus(c Consensus, gauge gaugeFunc) {

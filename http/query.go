@@ -44,6 +44,15 @@ func quoted(s string) string {
 	return strconv.Quote(s)
 }
 
+// required returns a parameter that must be given and not be empty.
+func required(r *http.Request, name string) (string, *failure) {
+	v := r.URL.Query().Get(name)
+	if v == "" {
+		return "", &failure{codeMissing, fmt.Sprintf("the parameter %s is missing: add ?%s=…", name, name)}
+	}
+	return v, nil
+}
+
 // windowQuery are the parameters of endpoints that serve lists.
 var windowQuery = []string{"offset", "limit"}
 

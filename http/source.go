@@ -70,12 +70,29 @@ type Hooks struct {
 	Panics   uint64 `json:"panics"`
 	Running  int    `json:"running"`
 	Waiting  int    `json:"waiting"`
+	// Retries are calls that repeat an earlier one for the same duty.
+	Retries uint64 `json:"retries"`
+	// GivenUp counts copies that were given up.
+	GivenUp uint64 `json:"given_up"`
+	// Oldest is how long, in seconds, the duty has waited that has waited longest.
+	Oldest float64 `json:"oldest_seconds"`
+}
+
+// Lease is a node's right to act as primary.
+type Lease struct {
+	Valid bool `json:"valid"`
+	// Remaining is what is left of it, in seconds.
+	Remaining float64 `json:"remaining_seconds"`
 }
 
 // Config says what a Handler shows. Source, Node and Started are required.
 type Config struct {
 	Source Source
 	Node   Node
+	// Operator carries out operations. Default: none, and they answer 501.
+	Operator Operator
+	// Lease says what the node's lease is like. Default: not shown.
+	Lease func() Lease
 	// Logger takes panics of handlers. Default: none.
 	Logger *slog.Logger
 	// Started is when the node was made.

@@ -136,12 +136,17 @@ func (h *Handler) healthDetailed(w http.ResponseWriter, _ *http.Request) {
 	}
 	c := h.c.Node.Consensus()
 	ready, checks := h.checks()
-	answer(w, map[string]any{
+	detail := map[string]any{
 		"status": "ok", "ready": ready, "checks": checks,
 		"node_id": h.c.Node.ID(), "uptime_seconds": h.seconds(), "started": h.c.Started.UTC().Format(time.RFC3339), "build": h.build,
 		"cluster": map[string]any{"id": t.ClusterID, "name": t.Config.ClusterName, "version": t.Version, "leader_id": leaderID(t, c)},
 		"nodes":   members, "partitions": states(t), "consensus": c, "hooks": h.c.Node.Hooks(), "streams": len(h.feed.slots),
-	})
+		"rebalance": describeRebalance(t),
+	}
+	if h.c.Lease != nil {
+		detail["lease"] = h.c.Lease()
+	}
+	answer(w, detail)
 }
 
 // ready is readiness: this node is a member, knows a leader, and all its

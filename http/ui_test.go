@@ -47,7 +47,12 @@ func TestOpenAPIKnowsEveryEndpoint(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^  (/[^:]*):$`).FindAllStringSubmatch(text, -1) {
 		described = append(described, m[1])
 	}
-	want := append(slices.Clone(h.paths), "/")
+	want := []string{"/"}
+	for _, p := range h.paths {
+		if p = strings.TrimPrefix(p, "POST "); !slices.Contains(want, p) {
+			want = append(want, p)
+		}
+	}
 	slices.Sort(described)
 	slices.Sort(want)
 	if !slices.Equal(described, want) {

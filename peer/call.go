@@ -49,6 +49,8 @@ type Handler interface {
 	Crash(ctx context.Context, c Crash) error
 	// WaitVersion returns once this node has applied the version, or with ctx.
 	WaitVersion(ctx context.Context, version uint64) error
+	// Rebalance makes the leader plan at once. Error: ErrNotLeader.
+	Rebalance(ctx context.Context) error
 	// Identity says who this node is.
 	Identity() Identity
 }
@@ -69,8 +71,6 @@ var (
 
 // NotLeaderError is an ErrNotLeader that may know who leads.
 type NotLeaderError struct {
-	// GossipAddr is where the node gossips.
-	GossipAddr string `json:"gossip_addr"`
 	// Leader is the RaftAddr of the leader, or "" when it is not known.
 	Leader string
 }

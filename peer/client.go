@@ -19,6 +19,10 @@ import (
 // callTimeout bounds a call whose ctx has no deadline.
 const callTimeout = 5 * time.Second
 
+// idleConn is how long a connection without calls is kept: calls come in
+// bursts, and each connection costs both ends goroutines.
+const idleConn = 5 * time.Second
+
 // Client calls other nodes over kept connections. Its methods may be called
 // concurrently.
 type Client struct {
@@ -33,7 +37,7 @@ func NewClient(p *Port) *Client {
 		},
 		MaxIdleConnsPerHost: 4,
 		MaxConnsPerHost:     16,
-		IdleConnTimeout:     90 * time.Second,
+		IdleConnTimeout:     idleConn,
 		DisableCompression:  true,
 	}}}
 }
@@ -65,6 +69,11 @@ func (c *Client) Crash(ctx context.Context, addr string, crash Crash) error {
 // WaitVersion returns nil once the node at addr has applied the version.
 func (c *Client) WaitVersion(ctx context.Context, addr string, version uint64) error {
 	return c.call(ctx, http.MethodGet, addr, pathWait+"?version="+strconv.FormatUint(version, 10), nil, nil)
+}
+
+// Rebalance asks the node at addr, which should lead, to plan at once.
+func (c *Client) Rebalance(ctx context.Context, addr string) error {
+	return c.call(ctx, http.MethodPost, addr, pathPlan, nil, nil)
 }
 
 // Identity asks the node at addr who it is.

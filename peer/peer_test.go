@@ -44,6 +44,9 @@ func (a *answers) WaitVersion(ctx context.Context, _ uint64) error {
 		return ctx.Err()
 	}
 }
+func (a *answers) Rebalance(context.Context) error {
+	return &peer.NotLeaderError{Leader: "10.0.0.9:9001"}
+}
 func (a *answers) Identity() peer.Identity { return peer.Identity{NodeID: "node-1", Incarnation: 3} }
 
 // listen opens a port for the cluster and serves calls on it until the test ends.
@@ -114,6 +117,20 @@ func TestCallsCarryAnswersAndErrors(t *testing.T) {
 	}
 	if id, err := client.Identity(t.Context(), addr); err != nil || id.NodeID != "node-1" || id.Incarnation != 3 {
 		t.Errorf("Identity = %+v, %v", id, err)
+	}
+	var elsewhere *peer.NotLeaderError
+	if err := client.Rebalance(t.Context(), addr); !errors.As(err, &elsewhere) || elsewhere.Leader != "10.0.0.9:9001" {
+		t.Errorf("Rebalance = %v", err)
+	}
+	large := topology.Entry{ID: "e2", Commands: []topology.Command{topology.PutData{Key: "k", Value: make([]byte, topology.MaxDataValue)}}}
+	h.propose = func(e topology.Entry) (peer.Outcome, error) {
+		if p, ok := e.Commands[0].(topology.PutData); !ok || len(p.Value) != topology.MaxDataValue {
+			t.Errorf("proposed %T", e.Commands[0])
+		}
+		return peer.Outcome{Index: 10, Changed: true}, nil
+	}
+	if _, err := client.Propose(t.Context(), addr, large); err != nil {
+		t.Errorf("the largest value: %v", err)
 	}
 	close(h.applied)
 	if err := client.WaitVersion(t.Context(), addr, 7); err != nil {

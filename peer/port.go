@@ -20,6 +20,7 @@ const (
 	Raft  Kind = 'R'
 	Calls Kind = 'C'
 	Link  Kind = 'L'
+	Lease Kind = 'l'
 )
 
 // String names the kind for logs.
@@ -31,6 +32,8 @@ func (k Kind) String() string {
 		return "calls"
 	case Link:
 		return "link"
+	case Lease:
+		return "lease"
 	}
 	return fmt.Sprintf("Kind(%#x)", byte(k))
 }
@@ -78,7 +81,7 @@ func Listen(network Network, addr, clusterID string, logger *slog.Logger) (*Port
 		streams: make(map[Kind]*streams), pending: make(chan struct{}, maxPreambles),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	for _, k := range []Kind{Raft, Calls, Link} {
+	for _, k := range []Kind{Raft, Calls, Link, Lease} {
 		p.streams[k] = &streams{port: p, kind: k, conns: make(chan net.Conn, backlog), closed: make(chan struct{})}
 	}
 	return p, nil

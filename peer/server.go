@@ -19,10 +19,12 @@ const (
 	pathCrash    = "/crash"
 	pathWait     = "/wait"
 	pathIdentity = "/identity"
+	pathPlan     = "/plan"
 
 	// maxBody bounds what a call may carry: other nodes propose single
-	// registrations, acknowledgements and farewells, never plans.
-	maxBody = 256 << 10
+	// commands, never plans, and the largest carries one value of the
+	// replicated metadata in base64.
+	maxBody = topology.MaxDataValue/3*4 + 256<<10
 )
 
 // Server answers calls on the cluster port.
@@ -40,6 +42,7 @@ func NewServer(p *Port, h Handler, logger *slog.Logger) *Server {
 	mux.HandleFunc("POST "+pathCrash, s.crash)
 	mux.HandleFunc("GET "+pathWait, s.wait)
 	mux.HandleFunc("GET "+pathIdentity, s.identity)
+	mux.HandleFunc("POST "+pathPlan, s.rebalance)
 	s.http = &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -102,6 +105,14 @@ func (s *Server) wait(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := s.handler.WaitVersion(r.Context(), version); err != nil {
+		answerError(w, err)
+		return
+	}
+	answer(w, struct{}{})
+}
+
+func (s *Server) rebalance(w http.ResponseWriter, r *http.Request) {
+	if err := s.handler.Rebalance(r.Context()); err != nil {
 		answerError(w, err)
 		return
 	}

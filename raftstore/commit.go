@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/skshohagmiah/clusterkit/internal/wakeup"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -118,7 +119,7 @@ func (s *Store) Commit(ctx context.Context, e topology.Entry) (Result, error) {
 	}
 	if len(s.slots) == 0 {
 		// Later commits, when there are any, carry the news themselves.
-		signal(s.nudge)
+		wakeup.Signal(s.nudge)
 	}
 	return r, nil
 }

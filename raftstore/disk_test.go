@@ -156,7 +156,7 @@ func TestSnapshotRestoreReplaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wake, cancel := f.published.subscribe()
+	wake, cancel := f.published.Subscribe()
 	defer cancel()
 	if err := f.Restore(io.NopCloser(bytes.NewReader(b))); err != nil {
 		t.Fatal(err)

@@ -21,6 +21,9 @@
 // Every Raft stream begins by naming the server it is meant for: a node with a
 // wiped disk at an old address cannot answer, or vote, for its former self.
 //
+// When a majority of the voters is lost for good, OpenStopped reads what is
+// left on a stopped node, and Stopped.Recover makes it the one that decides.
+//
 // The package never runs user code, decides nothing about partitions, and
 // never lets a node that has state found a cluster.
 package raftstore

@@ -73,7 +73,7 @@ func TestHungDiskHandsOver(t *testing.T) {
 		}()
 		start := time.Now()
 		c.until("another leads", func() bool { l := c.leader(); return l != nil && l != old })
-		if d := time.Since(start); d > 10*time.Second {
+		if d := time.Since(start); d > 5*time.Second {
 			t.Errorf("hand-over took %v", d)
 		}
 		if old.store.IsLeader() {
@@ -180,11 +180,8 @@ func TestEntryOfAnotherVersionStopsTheNode(t *testing.T) {
 		l := c.leader()
 		_ = l.store.raft.Apply([]byte{200, 1, 2}, 0).Error()
 		<-l.store.Done()
-		wantError(t, l.store.Err(), "entry", logFile, "upgrade")
-		if !l.store.Topology().Founded() {
-			t.Error("the topology was lost")
-		}
-		// The next leader commits it, and stops in turn; the third stays alone.
+		// The next leader commits it, and stops in turn. The third stays alone,
+		// unless it heard of the commit before: then it stops as well.
 		c.until("the next one stops", func() bool {
 			failed := 0
 			for _, m := range c.members {
@@ -192,8 +189,16 @@ func TestEntryOfAnotherVersionStopsTheNode(t *testing.T) {
 					failed++
 				}
 			}
-			return failed == 2
+			return failed >= 2
 		})
+		for _, m := range c.members {
+			if err := m.store.Err(); err != nil {
+				wantError(t, err, "entry", logFile, "upgrade")
+			}
+			if !m.store.Topology().Founded() {
+				t.Error("the topology was lost")
+			}
+		}
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/skshohagmiah/clusterkit/internal/wakeup"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -23,7 +24,7 @@ type fsm struct {
 
 	topology  atomic.Pointer[topology.Topology]
 	config    atomic.Uint64 // index of the newest configuration applied since the last Restore
-	published wakes
+	published wakeup.Set
 }
 
 var _ raft.ConfigurationStore = (*fsm)(nil)
@@ -55,7 +56,7 @@ func (f *fsm) Apply(l *raft.Log) any {
 
 func (f *fsm) publish(t *topology.Topology) {
 	f.topology.Store(t)
-	f.published.wake()
+	f.published.Wake()
 }
 
 // StoreConfiguration implements raft.ConfigurationStore: raft tells the index

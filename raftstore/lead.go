@@ -66,7 +66,7 @@ func (s *Store) Run(ctx context.Context) error {
 			r.retry = nil
 			r.changed(true)
 		case <-s.observed:
-			s.leadership.wake()
+			s.leadership.Wake()
 		case <-s.nudge:
 			r.tellFollowers()
 		case <-r.spread:
@@ -91,7 +91,7 @@ func (r *run) changed(leading bool) {
 	r.lead, r.retry = nil, nil
 	if !leading {
 		s.log.Info("leadership lost")
-		s.leadership.wake()
+		s.leadership.Wake()
 		return
 	}
 	s.trans.peers.reset()
@@ -113,7 +113,7 @@ func (r *run) led(err error) {
 	}
 	s.leadTerm.Store(term)
 	s.log.Info("leadership gained", "term", term)
-	s.leadership.wake()
+	s.leadership.Wake()
 }
 
 // tellFollowers appends a Barrier. Followers learn that an entry is committed
@@ -153,8 +153,31 @@ func (s *Store) checkDisk() {
 		s.g.fail(fmt.Errorf("raftstore: a write to %s has not returned for %v: the disk hangs: end the process and check the disk", s.disk.path, d.Round(time.Second)))
 	case d > hangLimit:
 		s.log.Warn("the disk hangs, this node is silent so that another can lead", "file", s.disk.path, "since", d)
-		s.leadership.wake()
+		s.leadership.Wake()
+		s.appoint()
 	}
+}
+
+// appoint has another voter call an election, for a leader whose raft cannot:
+// it waits for the disk. The others would notice its silence by themselves,
+// after a heartbeat timeout.
+func (s *Store) appoint() {
+	to, ok := s.successor(nil)
+	if s.raft.State() != raft.Leader || !ok {
+		return
+	}
+	s.await(func() error {
+		return s.trans.TimeoutNow(to.ID, to.Address, s.timeoutNow(), &raft.TimeoutNowResponse{})
+	})
+}
+
+// timeoutNow is the request to call an election now.
+func (s *Store) timeoutNow() *raft.TimeoutNowRequest {
+	return &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
+		ProtocolVersion: raft.ProtocolVersionMax,
+		ID:              []byte(s.id),
+		Addr:            s.trans.EncodePeer(s.id, raft.ServerAddress(s.c.Address)),
+	}}
 }
 
 // Leading returns the term this node leads in, and true, when it is the
@@ -178,7 +201,7 @@ func (s *Store) IsLeader() bool {
 // LeadershipChanges returns a cap-1 channel that is woken when this node gains
 // or loses the leadership or learns of another leader, and the function that
 // ends the subscription.
-func (s *Store) LeadershipChanges() (<-chan struct{}, func()) { return s.leadership.subscribe() }
+func (s *Store) LeadershipChanges() (<-chan struct{}, func()) { return s.leadership.Subscribe() }
 
 // Leader returns the UUID and Raft address of the leader this node knows, or
 // two empty strings.
@@ -205,12 +228,7 @@ func (s *Store) Campaign(ctx context.Context) error {
 		return errors.New("raftstore: campaign: this node is not a voter")
 	}
 	addr := raft.ServerAddress(s.c.Address)
-	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
-		ProtocolVersion: raft.ProtocolVersionMax,
-		ID:              []byte(s.id),
-		Addr:            s.trans.EncodePeer(s.id, addr),
-	}}
-	asked := s.await(func() error { return s.trans.TimeoutNow(s.id, addr, req, &raft.TimeoutNowResponse{}) })
+	asked := s.await(func() error { return s.trans.TimeoutNow(s.id, addr, s.timeoutNow(), &raft.TimeoutNowResponse{}) })
 	if err := s.wait(ctx, asked); err != nil {
 		return fmt.Errorf("raftstore: campaign at own address %s: %w", addr, err)
 	}

@@ -78,7 +78,7 @@ func (s *Store) ReconcileVoters(ctx context.Context, live func(uuid string) bool
 			return fmt.Errorf("raftstore: %s server %s: %w", change.Action, change.UUID, err)
 		}
 		s.log.Info("raft configuration changed", "action", change.Action.String(), "uuid", change.UUID, "address", change.Address)
-		s.leadership.wake()
+		s.leadership.Wake()
 	}
 	return nil
 }

@@ -13,13 +13,14 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/skshohagmiah/clusterkit/internal/wakeup"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
 const (
 	defaultMaxVoters   = 5
 	defaultStableAfter = 10 * time.Second
-	defaultHeartbeat   = time.Second
+	defaultHeartbeat   = 4 * time.Second
 	// keptSnapshots: the newest, and one to fall back on.
 	keptSnapshots = 2
 	// closeWait bounds Close on a disk that hangs.
@@ -47,7 +48,10 @@ type Config struct {
 	StableAfter time.Duration
 	// HeartbeatTimeout is how long a follower waits for its leader before it
 	// calls an election; ElectionTimeout how long a candidate waits. A leader
-	// without a quorum steps down after half of HeartbeatTimeout. Default 1 s each.
+	// without a quorum steps down after half of HeartbeatTimeout. Default 4 s each:
+	// who has crashed or is silent is noticed by others, and voters campaign
+	// then at once (see Campaign); heartbeats every 100 ms for the sake of this
+	// timeout alone would cost an idle leader half a percent of a core.
 	HeartbeatTimeout time.Duration
 	ElectionTimeout  time.Duration
 	// Logger receives what happens. nil discards it.
@@ -114,7 +118,7 @@ func (c Config) raft(log *raftLog) *raft.Config {
 	// Followers learn of a commit from the Barrier that follows it (see Commit);
 	// this is only for the case that no such Barrier came to be. At raft's own
 	// 50 ms it costs an idle leader of four followers 3 % of a core.
-	r.CommitTimeout = 500 * time.Millisecond
+	r.CommitTimeout = 2 * time.Second
 	// A removed server stays a follower: whether it leaves is not raft's decision.
 	r.ShutdownOnRemove = false
 	r.NoLegacyTelemetry = true
@@ -142,7 +146,7 @@ type Store struct {
 	raft  *raft.Raft
 
 	leadTerm   atomic.Uint64 // term whose Barrier was applied here, 0 for none
-	leadership wakes
+	leadership wakeup.Set
 	observed   chan raft.Observation // leader changes, cap 1
 
 	slots    chan struct{} // one per commit in flight
@@ -249,7 +253,7 @@ func (s *Store) onFail(err error) {
 	if s.trans != nil {
 		_ = s.trans.Close() // the failure itself is what is reported
 	}
-	s.leadership.wake()
+	s.leadership.Wake()
 }
 
 // Done is closed when this node's storage or state machine has failed: Err
@@ -265,7 +269,7 @@ func (s *Store) Topology() *topology.Topology { return s.fsm.topology.Load() }
 
 // Subscribe returns a cap-1 channel that is woken after each published
 // topology, and the function that ends the subscription.
-func (s *Store) Subscribe() (<-chan struct{}, func()) { return s.fsm.published.subscribe() }
+func (s *Store) Subscribe() (<-chan struct{}, func()) { return s.fsm.published.Subscribe() }
 
 // HasState reports whether this node takes or took part in a cluster: it has
 // voted, or holds entries or a snapshot.

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/skshohagmiah/clusterkit/internal/wakeup"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -335,7 +336,7 @@ func TestStoresEndInsideTheirBubble(t *testing.T) {
 			go func() {
 				for i := 0; ; i++ {
 					if i == 5 {
-						signal(begun)
+						wakeup.Signal(begun)
 					}
 					if _, err := c.touch(l, time.Now().String()); err != nil {
 						done <- struct{}{}

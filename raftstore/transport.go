@@ -87,12 +87,12 @@ func (t *transport) target(id raft.ServerID, fallback raft.ServerAddress) raft.S
 	return joinTarget(id, string(fallback))
 }
 
-// call runs an RPC, again if a pooled stream turned out to be dead. Every RPC
-// of raft but InstallSnapshot may be repeated.
-func (t *transport) call(rpc func() error) error {
+// call runs an RPC if may returns nil, and again if a pooled stream turned out
+// to be dead. Every RPC of raft but InstallSnapshot may be repeated.
+func (t *transport) call(may func() error, rpc func() error) error {
 	var err error
 	for range maxPool + 1 {
-		if err := t.g.silent(); err != nil {
+		if err := may(); err != nil {
 			return err
 		}
 		if err = rpc(); err == nil || !deadStream(err) {
@@ -117,7 +117,7 @@ func deadStream(err error) bool {
 
 // AppendEntries implements raft.Transport.
 func (t *transport) AppendEntries(id raft.ServerID, addr raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
-	err := t.call(func() error {
+	err := t.call(t.g.silent, func() error {
 		*resp = raft.AppendEntriesResponse{}
 		return t.NetworkTransport.AppendEntries(id, t.target(id, addr), args, resp)
 	})
@@ -133,21 +133,23 @@ func (t *transport) AppendEntries(id raft.ServerID, addr raft.ServerAddress, arg
 
 // RequestVote implements raft.Transport.
 func (t *transport) RequestVote(id raft.ServerID, addr raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
-	return t.call(func() error {
+	return t.call(t.g.silent, func() error {
 		return t.NetworkTransport.RequestVote(id, t.target(id, addr), args, resp)
 	})
 }
 
 // RequestPreVote implements raft.WithPreVote.
 func (t *transport) RequestPreVote(id raft.ServerID, addr raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	return t.call(func() error {
+	return t.call(t.g.silent, func() error {
 		return t.NetworkTransport.RequestPreVote(id, t.target(id, addr), args, resp)
 	})
 }
 
 // TimeoutNow implements raft.Transport.
 func (t *transport) TimeoutNow(id raft.ServerID, addr raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
-	return t.call(func() error {
+	// A node whose disk hangs speaks for itself no more, but may ask another one
+	// to take over.
+	return t.call(t.g.failure, func() error {
 		return t.NetworkTransport.TimeoutNow(id, t.target(id, addr), args, resp)
 	})
 }
