@@ -1,0 +1,218 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Client is a view of one cluster. Its methods may be called concurrently.
+type Client struct {
+	o       options
+	http    *http.Client
+	current atomic.Pointer[Map]
+	refresh chan struct{} // cap 1: the map is known to be old
+	began   time.Time
+	turn    atomic.Uint64
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	mu      sync.Mutex
+	changed chan struct{} // closed at the next map
+	nodes   map[string]*nodeState
+	budget  budget
+}
+
+// nodeState is what the client has learned of a node by asking it.
+type nodeState struct {
+	circuit circuit
+	latency time.Duration // moving average; 0 for none yet
+}
+
+type options struct {
+	service   string
+	tls       *tls.Config
+	logger    *slog.Logger
+	poll      time.Duration
+	attempt   time.Duration
+	hedge     time.Duration
+	policy    ReadPolicy
+	conns     int
+	dial      func(ctx context.Context, network, addr string) (net.Conn, error)
+	noStreams bool
+}
+
+// Option changes a default.
+type Option func(*options)
+
+// WithService says which of the nodes' services requests go to: Target.Addr is
+// its address. Default: the nodes' own HTTP address.
+func WithService(name string) Option { return func(o *options) { o.service = name } }
+
+// WithTLS speaks HTTPS to the nodes' cluster API, under the given configuration.
+// HTTP returns a client that uses it too.
+func WithTLS(c *tls.Config) Option { return func(o *options) { o.tls = c } }
+
+// WithLogger has changes and troubles logged. Default: nothing is.
+func WithLogger(l *slog.Logger) Option { return func(o *options) { o.logger = l } }
+
+// WithPollInterval sets how often the ETag is polled while no event stream can
+// be had. Default 30 s, with a fifth of jitter.
+func WithPollInterval(d time.Duration) Option { return func(o *options) { o.poll = d } }
+
+// WithAttemptTimeout bounds one attempt of Do. Default 2 s.
+func WithAttemptTimeout(d time.Duration) Option { return func(o *options) { o.attempt = d } }
+
+// WithHedging sends a read to a second replica when the first has not answered
+// after d, and takes whichever answers first. Default: off.
+func WithHedging(d time.Duration) Option { return func(o *options) { o.hedge = d } }
+
+// WithReadPolicy says where reads go. Default ReadPrimary.
+func WithReadPolicy(p ReadPolicy) Option { return func(o *options) { o.policy = p } }
+
+// WithConnections sets how many idle connections are kept to each node: about
+// the number of concurrent requests. Default 64.
+func WithConnections(n int) Option { return func(o *options) { o.conns = n } }
+
+// WithDialer replaces the machine's network.
+func WithDialer(dial func(ctx context.Context, network, addr string) (net.Conn, error)) Option {
+	return func(o *options) { o.dial = dial }
+}
+
+// WithoutEvents polls only: for networks whose proxies hold streams back.
+func WithoutEvents() Option { return func(o *options) { o.noStreams = true } }
+
+// ReadPolicy says which replica a read asks.
+type ReadPolicy uint8
+
+const (
+	// ReadPrimary asks the primary alone.
+	ReadPrimary ReadPolicy = iota
+	// ReadNearest asks the in-sync replica that has answered fastest lately.
+	ReadNearest
+	// ReadAny asks the in-sync replicas in turn.
+	ReadAny
+)
+
+// New returns a client of the cluster that the seeds belong to: host:port of
+// the cluster API of any nodes. It does not wait for them; the first request
+// does, or Ready. The error names what is wrong with the arguments.
+func New(seeds []string, opts ...Option) (*Client, error) {
+	o := options{poll: 30 * time.Second, attempt: 2 * time.Second, conns: 64, logger: slog.New(slog.DiscardHandler)}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if len(seeds) == 0 {
+		return nil, errors.New("client: seeds is empty: name the HTTP address of at least one node, for example 10.0.0.1:8080")
+	}
+	for _, s := range seeds {
+		if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
+			return nil, fmt.Errorf("client: seed %q: use host:port, for example 10.0.0.1:8080", s)
+		}
+	}
+	if o.poll <= 0 || o.attempt <= 0 || o.conns <= 0 || o.hedge < 0 || o.policy > ReadAny {
+		return nil, errors.New("client: an option is out of range: intervals, timeouts and connections are positive")
+	}
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: o.tls, DialContext: o.dial,
+		MaxIdleConnsPerHost: o.conns, MaxIdleConns: 0, IdleConnTimeout: 90 * time.Second,
+		TLSHandshakeTimeout: 5 * time.Second, ForceAttemptHTTP2: o.tls != nil,
+	}
+	if o.dial == nil {
+		transport.DialContext = (&net.Dialer{Timeout: time.Second, KeepAlive: 15 * time.Second}).DialContext
+	}
+	c := &Client{
+		o: o, http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		refresh: make(chan struct{}, 1), began: time.Now(), changed: make(chan struct{}), nodes: make(map[string]*nodeState),
+		budget: budget{tokens: budgetMax},
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.tasks.Go(func() { c.follow(seeds) })
+	return c, nil
+}
+
+// Close ends everything that the client has begun, and returns when no
+// goroutine of it is left. Requests under way fail.
+func (c *Client) Close() {
+	c.mu.Lock()
+	c.cancel()
+	c.mu.Unlock() // nothing begins from here on
+	c.tasks.Wait()
+	c.http.CloseIdleConnections()
+}
+
+// HTTP returns the client's HTTP client: keep-alive connections to every node,
+// as many as WithConnections says, no redirects, no timeout of its own. Use it
+// for requests to the nodes; it is closed with the client.
+func (c *Client) HTTP() *http.Client { return c.http }
+
+// Map returns the newest map, or nil before there is one.
+func (c *Client) Map() *Map { return c.current.Load() }
+
+// Ready returns the map, and waits for it if there is none yet.
+func (c *Client) Ready(ctx context.Context) (*Map, error) {
+	return c.newer(ctx, 0)
+}
+
+// newer waits for a map above the version.
+func (c *Client) newer(ctx context.Context, version uint64) (*Map, error) {
+	for {
+		changed := c.next()
+		if m := c.current.Load(); m != nil && m.Version > version {
+			return m, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ErrNoMap, ctx.Err())
+		case <-c.ctx.Done():
+			return nil, ErrClosed
+		}
+	}
+}
+
+// next returns a channel that is closed when the next map arrives.
+func (c *Client) next() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
+}
+
+// Refresh says that the map is known to be old: it is fetched again at once.
+// It does not wait.
+func (c *Client) Refresh() {
+	select {
+	case c.refresh <- struct{}{}:
+	default:
+	}
+}
+
+// publish makes a map the current one, unless it is older.
+func (c *Client) publish(m *Map) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.current.Load()
+	if old != nil && old.ClusterID == m.ClusterID && m.Version <= old.Version {
+		return
+	}
+	c.current.Store(m)
+	for id := range c.nodes {
+		if m.Node(id) == nil {
+			delete(c.nodes, id)
+		}
+	}
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// now is the time on the client's clock.
+func (c *Client) now() time.Duration { return time.Since(c.began) }

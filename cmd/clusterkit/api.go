@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	dialWithin   = 3 * time.Second
+	answerWithin = 10 * time.Second // a whole answer, for a cluster of any size
+	// maxAnswer bounds what is read: several times the largest answer there can be.
+	maxAnswer = 256 << 20
+)
+
+// address is a node's public HTTP API: HOST:PORT, or a URL where the API has
+// a prefix.
+type address struct{ base *url.URL }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (a *address) UnmarshalText(b []byte) error {
+	text := string(b)
+	if !strings.Contains(text, "://") {
+		if strings.HasPrefix(text, ":") {
+			text = "127.0.0.1" + text
+		}
+		if _, _, err := net.SplitHostPort(text); err != nil {
+			return fmt.Errorf("%q: write HOST:PORT of a node's HTTP API, for example 127.0.0.1:8080", b)
+		}
+		text = "http://" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("%q: write HOST:PORT of a node's HTTP API, for example 127.0.0.1:8080", b)
+	}
+	a.base = u
+	return nil
+}
+
+// api is the flag that every command that asks a node has.
+type api struct {
+	Addr address `required:"" placeholder:"HOST:PORT" help:"HTTP API of any node."`
+
+	dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil for the machine's network
+}
+
+// client bounds everything but the length of a stream. It keeps no
+// connections: a command asks a handful of times.
+func (a api) client() *http.Client {
+	dial := a.dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: dialWithin}).DialContext
+	}
+	return &http.Client{
+		Transport: &http.Transport{DialContext: dial, TLSHandshakeTimeout: dialWithin, ResponseHeaderTimeout: answerWithin, DisableKeepAlives: true},
+		// A redirect is not an answer of ClusterKit.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// refused is an error that ClusterKit answered with.
+type refused struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+func (r *refused) Error() string { return r.Message }
+
+// open sends a GET and returns the answer if it is a good one. The caller
+// closes its body.
+func (a api) open(ctx context.Context, path string, query url.Values, header http.Header) (*http.Response, error) {
+	u := a.Addr.base.JoinPath(path)
+	u.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	resp, err := a.client().Do(req)
+	if err != nil {
+		var at *url.Error
+		if errors.As(err, &at) {
+			err = at.Err // it repeats the address
+		}
+		return nil, fmt.Errorf("%s cannot be reached: %w: name the HTTP address of a running node", u.Host, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var answer struct {
+		Error *refused `json:"error"`
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err == nil && json.Unmarshal(body, &answer) == nil && answer.Error != nil && answer.Error.Code != "" {
+		return nil, fmt.Errorf("%s answers: %w", u.Host, answer.Error)
+	}
+	return nil, a.stranger(u, resp.Status)
+}
+
+// stranger is the error for an answer that ClusterKit would not give.
+func (a api) stranger(u *url.URL, what string) error {
+	return fmt.Errorf("%s is no ClusterKit API: GET %s answers %s: name the HTTP address of a node, with its prefix if it has one", u.Host, u, what)
+}
+
+// get reads one JSON answer.
+func (a api) get(ctx context.Context, path string, query url.Values, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	resp, err := a.open(ctx, path, query, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	u := resp.Request.URL
+	if kind := resp.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/json") {
+		return a.stranger(u, fmt.Sprintf("with %q", kind))
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the answer of %s: %w", u.Host, err)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return a.stranger(u, "with JSON of another shape")
+	}
+	return nil
+}
