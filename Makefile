@@ -3,12 +3,16 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 GO      ?= go
-MODULES := . examples bench
+REPLAYS := internal/sim/replay
+MODULES := . examples bench $(REPLAYS) $(wildcard $(REPLAYS)/standins/*)
 TOOLS   := $(CURDIR)/tools/go.mod
 NODE    := bin/server-side
 KEEP    ?=
+SEED    ?=
+SEEDS   ?= 1000
+REPLAY   = $(or $(SEED),$(if $(findstring -,$(SEEDS)),$(SEEDS)))
 
-.PHONY: help demo test lint unit sim bench bench-failover node clean
+.PHONY: help demo test lint unit sim histories replay bench bench-quick bench-calm bench-idle bench-failover node clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -19,7 +23,7 @@ demo: node ## five real nodes, real data, kill -9, the failover timed and shown 
 
 node:
 	@mkdir -p bin
-	@$(GO) build -C examples -o $(CURDIR)/$(NODE) ./server-side
+	@CGO_ENABLED=0 $(GO) build -C examples -o $(CURDIR)/$(NODE) ./server-side
 
 test: lint unit sim ## everything that must hold: formatting, vet, staticcheck, tests with the race detector, simulation
 
@@ -28,18 +32,36 @@ lint: ## gofmt, go vet and staticcheck in every module
 	@for m in $(MODULES); do echo "vet and staticcheck: $$m"; (cd $$m && $(GO) vet ./... && $(GO) tool -modfile=$(TOOLS) staticcheck ./...) || exit 1; done
 
 unit: ## go test -race in every module
-	@for m in $(MODULES); do (cd $$m && $(GO) test -race -timeout 10m ./...) || exit 1; done
+	@for m in $(filter-out $(REPLAYS),$(MODULES)); do (cd $$m && $(GO) test -race -timeout 10m ./...) || exit 1; done
+	@cd $(REPLAYS) && $(GO) test -count=1 -race -timeout 10m ./... # its test builds the simulator, which the cache of results does not know of
 
-sim: ## 200 seeded runs of the whole cluster in virtual time (SEED=n for one of them)
-	@$(GO) test -count=1 -timeout 10m -run 'TestSimulation|TestScripts' ./internal/sim $(if $(SEED),-args -seed $(SEED))
+sim: $(if $(REPLAY),replay,histories) ## 1,000 seeded histories of the whole cluster, and every order of events of leases; SEED=n or SEEDS=a-b replays exactly (ORDER=n, ORDERS=n: other orders of events)
 
-bench: node ## lookups, the planner, and the failover of real processes; writes bench/results
-	@$(GO) test -run '^$$' -bench 'Lookup|Place|FailNode' -benchmem . ./ring ./rebalance/placement ./topology | tee bench/results/micro.txt
-	@$(MAKE) --no-print-directory bench-failover
+histories:
+	@$(GO) test -count=1 -timeout 15m -run 'TestSimulation|TestScripts' ./internal/sim -args -seeds $(SEEDS)
+	@$(GO) test -count=1 -timeout 5m -run 'TestNoTwoPrimaries|TestEveryRuleIsNeeded' ./lease
 
-bench-failover: node ## 30 kills each, of a follower, of the leader, and SIGSTOP
+replay:
+	@$(GO) run -C $(REPLAYS) . -seeds $(REPLAY) $(if $(ORDER),-order $(ORDER)) $(if $(ORDERS),-orders $(ORDERS))
+
+bench: bin/failover ## every bar of the README on this machine, in half an hour; writes bench/results
+	@set -o pipefail; bin/failover -node $(NODE) -raw bench/results/micro.txt | tee bench/results/bars.txt
+
+bench-quick: bin/failover ## the same with a few runs each, in three minutes; for development
+	@bin/failover -node $(NODE) -kills 4 -stops 3 -joins 2 -idle 30s -calm 30s -rounds 10
+
+bench-calm: bin/failover ## five minutes of two busy loops per core, during which nobody may be failed over
+	@bin/failover -node $(NODE) -only calm
+
+bench-idle: bin/failover ## what a node costs that has nothing to do
+	@bin/failover -node $(NODE) -only idle
+
+bench-failover: bin/failover ## 30 kills each, of a follower and of the leader, 30 SIGSTOPs, and the busy machine
+	@bin/failover -node $(NODE) -only follower,leader,stops,calm
+
+.PHONY: bin/failover # go build knows what is up to date
+bin/failover: node
 	@$(GO) build -C bench -o $(CURDIR)/bin/failover ./failover
-	@bin/failover -node $(NODE) | tee bench/results/failover.txt
 
 clean: ## remove what was built
 	@rm -rf bin

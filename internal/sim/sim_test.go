@@ -20,6 +20,7 @@ import (
 var (
 	seed  = flag.Uint64("seed", 0, "run this seed only, with its log")
 	seeds = flag.Int("seeds", 200, "how many seeds to run")
+	trace = flag.Bool("trace", false, "write what the world sees to the standard output")
 )
 
 // memory returns a directory for the nodes' data, in memory where there is a
@@ -58,9 +59,14 @@ func TestSimulation(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(s, 7))
 				w := New(dir, s, 4+rng.IntN(12), 1+rng.IntN(3), logger())
+				w.drift = func(int) int { return 990 + rng.IntN(21) }
+				w.failing = rng.IntN(2) == 0
+				if *trace {
+					w.trace = os.Stdout
+				}
 				err := history(w, rng)
 				if err := errors.Join(err, w.Close()); err != nil {
-					t.Errorf("make sim SEED=%d replays this schedule: %v", s, err)
+					t.Errorf("make sim SEED=%d replays this schedule, ORDERS=50 with other orders of events: %v", s, err)
 				}
 			})
 		})
@@ -78,11 +84,12 @@ func history(w *World, rng *rand.Rand) error {
 	if err := w.Await(time.Minute, "settled after forming", w.Settled); err != nil {
 		return err
 	}
+	w.Live(rng, 3)
 	down := make(map[int]bool)
 	for range 6 + rng.IntN(6) {
 		i := 1 + rng.IntN(nodes)
 		var err error
-		switch rng.IntN(7) {
+		switch rng.IntN(10) {
 		case 0, 1:
 			if !down[i] && len(down) < (nodes-1)/2 {
 				down[i], err = true, w.Crash(i)
@@ -98,26 +105,44 @@ func history(w *World, rng *rand.Rand) error {
 				err = w.Start(i)
 			}
 		case 4:
-			w.Net.Isolate(ip(i))
+			w.Isolate(i)
 		case 5:
-			w.Net.Cut(ip(i), ip(1+rng.IntN(nodes)))
-			w.Net.SetLoss(rng.Float64() / 4)
+			w.Cut(i, 1+rng.IntN(nodes))
+			w.Lose(rng.Float64() / 4)
 		case 6:
-			w.Net.Heal()
+			w.Heal()
+		case 7:
+			if !down[i] {
+				w.operate(i, rng)
+			}
+		case 8:
+			if !down[i] && i > 1 && len(down) < (nodes-1)/2 {
+				err = w.wipe(i)
+			}
+		case 9:
+			if !down[i] && len(down) < (nodes-1)/2 {
+				err = w.restart(i)
+			}
 		}
 		if err != nil {
 			return err
 		}
 		time.Sleep(time.Duration(rng.IntN(8000)) * time.Millisecond)
 	}
-	w.Net.Heal()
+	w.Heal()
 	w.Buried()
 	for i := range down {
 		if err := w.Start(i); err != nil {
 			return err
 		}
 	}
-	return w.Await(2*time.Minute, "settled after the faults ended", w.Settled)
+	if err := w.callOff(); err != nil {
+		return err
+	}
+	if err := w.Await(10*time.Minute, "settled after the faults ended", w.Settled); err != nil {
+		return err
+	}
+	return w.Verify()
 }
 
 // TestScripts runs testdata/*.txt: one step a line, prose after #.
@@ -201,10 +226,10 @@ func (r *script) step(line string) error {
 	case is("stop node-%d", &i):
 		return r.w.Stop(i)
 	case is("isolate node-%d", &i):
-		r.w.Net.Isolate(ip(i))
+		r.w.Isolate(i)
 		return nil
 	case line == "heal the network":
-		r.w.Net.Heal()
+		r.w.Heal()
 		return nil
 	case is("wait %s", &within):
 		d, err := time.ParseDuration(within)

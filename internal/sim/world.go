@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"path/filepath"
@@ -22,15 +23,27 @@ type World struct {
 	Net    *simnet.Network
 	dir    string
 	config clusterkit.Config
+	start  time.Time
+	drift  func(node int) int // the rate of a node's clock; nil: true time
 	nodes  map[int]*Node
 	logger *slog.Logger
 
 	watch sync.WaitGroup
 	dying sync.WaitGroup // crashed nodes on their way to the grave
 
-	mu     sync.Mutex
+	// failing makes hooks fail now and then; quiet ends the clients.
+	failing bool
+	quiet   context.CancelFunc
+	disks   map[int]*disk
+	trace   io.Writer // takes what the world sees, a line each; nil: nobody looks
+
+	mu     sync.Mutex      // of what follows, and of Node.Kit and Node.store
 	owners map[epoch]owner // who (partition, epoch) named, for ever
 	faults []error
+	seq    uint64
+	acks   int
+	acked  map[string]ack
+	newest uint64 // version in the trace
 }
 
 // Node is one simulated process, or one that has ended.
@@ -38,7 +51,19 @@ type Node struct {
 	Host *simnet.Host
 	Kit  *clusterkit.ClusterKit // nil when it does not run
 	stop context.CancelFunc
+
+	store *store // the application on it
 }
+
+// Clock is virtual time at a rate of its own: a clock that drifts.
+type Clock struct {
+	start time.Time
+	// Rate is in parts of a thousand of true time.
+	Rate int
+}
+
+// Now returns the time since the world began, as the clock has it.
+func (c Clock) Now() time.Duration { return time.Since(c.start) * time.Duration(c.Rate) / 1000 }
 
 // drain outlasts every probe and dial.
 const drain = 30 * time.Second
@@ -56,7 +81,8 @@ type owner struct {
 // New returns a world without nodes. dir holds the nodes' data.
 func New(dir string, seed uint64, partitions, replicas int, logger *slog.Logger) *World {
 	return &World{
-		Net: simnet.New(seed), dir: dir, nodes: make(map[int]*Node), owners: make(map[epoch]owner), logger: logger,
+		Net: simnet.New(seed), start: time.Now(), dir: dir, nodes: make(map[int]*Node), owners: make(map[epoch]owner), logger: logger,
+		disks: make(map[int]*disk), acked: make(map[string]ack),
 		config: clusterkit.Config{ClusterName: "sim", PartitionCount: partitions, ReplicationFactor: replicas},
 	}
 }
@@ -68,18 +94,27 @@ func ip(i int) string { return fmt.Sprintf("10.0.0.%d", i) }
 
 // Start starts a node, for the first time or again.
 func (w *World) Start(i int) error {
+	w.mu.Lock()
 	n, ok := w.nodes[i]
 	if !ok {
 		n = &Node{Host: w.Net.Host(ip(i))}
 		w.nodes[i] = n
 	}
+	if w.disks[i] == nil {
+		w.disks[i] = &disk{parts: make(map[int]*replica)}
+	}
+	w.mu.Unlock()
 	if n.Kit != nil {
 		return fmt.Errorf("sim: %s runs already", Name(i))
 	}
 	config := w.config
+	clock := Clock{start: w.start, Rate: 1000}
+	if w.drift != nil {
+		clock.Rate = w.drift(i)
+	}
 	o := clusterkit.Options{
 		NodeID: Name(i), HTTPAddr: ip(i) + ":8080", RaftAddr: ip(i) + ":9001", GossipAddr: ip(i) + ":10001",
-		DataDir: filepath.Join(w.dir, Name(i)), Config: &config, Network: n.Host, Logger: w.logger.With("node", Name(i)),
+		DataDir: filepath.Join(w.dir, Name(i)), Config: &config, Network: n.Host, Clock: clock, Logger: w.logger.With("node", Name(i)),
 	}
 	if i > 1 {
 		o.JoinAddr = ip(1) + ":8080"
@@ -88,11 +123,19 @@ func (w *World) Start(i int) error {
 	if err != nil {
 		return err
 	}
+	app := newStore(w, i, w.disks[i], uint64(len(w.nodes)))
+	app.failing = w.failing
+	kit.OnTransition(app.transition(kit))
+	ctx, stop := context.WithCancel(context.Background())
+	w.mu.Lock()
+	n.Kit, n.stop, n.store = kit, stop, app
+	w.mu.Unlock()
+	w.note("start %s", Name(i))
 	if err := kit.Start(); err != nil {
+		stop()
+		w.ended(n)
 		return err
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	n.Kit, n.stop = kit, stop
 	w.watch.Go(func() { w.observe(ctx, kit) })
 	return nil
 }
@@ -104,10 +147,11 @@ func (w *World) Crash(i int) error {
 	if !ok || n.Kit == nil {
 		return fmt.Errorf("sim: %s does not run", Name(i))
 	}
+	w.note("crash %s", Name(i))
 	n.Host.Crash()
 	kit := n.Kit
 	n.stop()
-	n.Kit = nil
+	w.ended(n)
 	// Its files are released when it has noticed; a restart waits for that.
 	w.dying.Go(func() { _ = kit.Stop() }) // it cannot say farewell
 	return nil
@@ -119,14 +163,25 @@ func (w *World) Stop(i int) error {
 	if !ok || n.Kit == nil {
 		return fmt.Errorf("sim: %s does not run", Name(i))
 	}
+	w.note("stop %s", Name(i))
 	n.stop()
 	err := n.Kit.Stop()
-	n.Kit = nil
+	w.ended(n)
+	w.note("stopped %s: %v", Name(i), err)
 	return err
+}
+
+// ended notes that a node does not run any more.
+func (w *World) ended(n *Node) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n.Kit = nil
 }
 
 // Running returns the numbers of the nodes that run, in order.
 func (w *World) Running() []int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	var out []int
 	for _, i := range slices.Sorted(maps.Keys(w.nodes)) {
 		if w.nodes[i].Kit != nil {
@@ -140,10 +195,13 @@ func (w *World) Running() []int {
 func (w *World) Buried() { w.dying.Wait() }
 
 // Topology returns what a running node has applied.
-func (w *World) Topology(i int) *topology.Topology { return w.nodes[i].Kit.Topology() }
+func (w *World) Topology(i int) *topology.Topology { return w.nodes[i].Kit.Snapshot() }
 
 // Close ends everything, and returns every broken invariant.
 func (w *World) Close() error {
+	if w.quiet != nil {
+		w.quiet()
+	}
 	for _, i := range w.Running() {
 		if err := w.Stop(i); err != nil {
 			w.fault(fmt.Errorf("stop %s: %w", Name(i), err))
@@ -160,6 +218,7 @@ func (w *World) Close() error {
 }
 
 func (w *World) fault(err error) {
+	w.note("broken: %v", err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.faults) < 10 {
@@ -171,7 +230,8 @@ func (w *World) fault(err error) {
 func (w *World) observe(ctx context.Context, kit *clusterkit.ClusterKit) {
 	last := &topology.Topology{}
 	for kit.WaitVersion(ctx, last.Version+1) == nil {
-		now := kit.Topology()
+		now := kit.Snapshot()
+		w.noteVersion(kit.GetMyNodeID(), last, now)
 		if err := now.Check(); err != nil {
 			w.fault(fmt.Errorf("%s at version %d: %w", kit.GetMyNodeID(), now.Version, err))
 		}
@@ -186,6 +246,7 @@ func (w *World) observe(ctx context.Context, kit *clusterkit.ClusterKit) {
 			}
 		}
 		last = now
+		w.checkOwners()
 	}
 }
 
@@ -264,7 +325,14 @@ func (w *World) Describe() string {
 		out += fmt.Sprintf("%s at version %d:", Name(i), t.Version)
 		for _, n := range t.Nodes {
 			out += fmt.Sprintf(" %s.%d %s", n.ID, n.Incarnation, n.State)
+			if n.Intent != "" || n.Flapping || n.Restart != 0 || n.Weight != 1 {
+				out += fmt.Sprintf("(intent %q, flapping %v, restart %v, weight %d)", n.Intent, n.Flapping, n.Restart, n.Weight)
+			}
 		}
+		if t.Pause != nil {
+			out += fmt.Sprintf(" paused: %+v", *t.Pause)
+		}
+		out += fmt.Sprintf(" loads: %v", t.Loads())
 		out += "\n"
 		for _, p := range t.Partitions {
 			if p.State(w.config.ReplicationFactor) != topology.StateHealthy {

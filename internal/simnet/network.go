@@ -109,6 +109,10 @@ func (n *Network) path(from, to string) (time.Duration, bool) {
 	return n.latency(), !n.cut[[2]string{from, to}]
 }
 
+// Send is for models that need no stream: it returns how long a message from
+// one host to another takes now, and whether it arrives at all.
+func (n *Network) Send(from, to string) (time.Duration, bool) { return n.path(from, to) }
+
 // Host is one machine. It is a clusterkit.Network.
 type Host struct {
 	network *Network
