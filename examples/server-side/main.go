@@ -26,6 +26,10 @@ const (
 	serviceName = "kv"
 	// closeWithin bounds what requests under way may take when the node stops.
 	closeWithin = 5 * time.Second
+	// handOverWithin bounds the handing over of roles, and backWithin is how long
+	// the others wait for this node before they copy what it held.
+	handOverWithin = 5 * time.Second
+	backWithin     = time.Minute
 )
 
 func main() {
@@ -74,6 +78,7 @@ func run(ctx context.Context) error {
 		logger.Info("serving", "node", ck.GetMyNodeID(), "kv", env.kvAddr, "http", env.options.HTTPAddr)
 		select {
 		case <-ctx.Done():
+			handOver(ck, logger)
 		case <-ck.Done():
 		case err = <-served:
 		}
@@ -85,6 +90,17 @@ func run(ctx context.Context) error {
 	err = errors.Join(err, shut(server))
 	node.Close()
 	return errors.Join(err, data.Close())
+}
+
+// handOver gives this node's primary roles to in-sync replicas before it stops:
+// planned, partition by partition, while it still serves the others. A cluster
+// that cannot do that now fails over instead.
+func handOver(ck *clusterkit.ClusterKit, logger *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), handOverWithin)
+	defer cancel()
+	if err := ck.RestartIntent(ctx, backWithin); err != nil {
+		logger.Warn("roles were not handed over", "error", err)
+	}
 }
 
 // shut lets requests under way end, but not for long.

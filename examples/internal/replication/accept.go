@@ -27,7 +27,7 @@ func (n *Node) Register(m *http.ServeMux) {
 
 // serveStream carries the requests of one other node.
 func (n *Node) serveStream(w http.ResponseWriter, r *http.Request) {
-	conn, buffered, err := wire.Upgrade(w, r, address(n.c.Cluster.Topology().ClusterID, n.me()))
+	conn, buffered, err := wire.Upgrade(w, r, address(n.c.Cluster.Snapshot().ClusterID, n.me()))
 	if err != nil {
 		n.c.Logger.Debug("refused a connection", "error", err)
 		return
@@ -70,7 +70,7 @@ func (n *Node) accept(batch []wire.Message, reply wire.Reply) {
 	ids := make([]uint64, 0, len(batch))
 	for _, b := range batch {
 		m, err := decodeWrite(b.Body)
-		if err == nil && m.record.Partition >= len(n.c.Cluster.Topology().Partitions) {
+		if err == nil && m.record.Partition >= len(n.c.Cluster.Snapshot().Partitions) {
 			err = errMalformed
 		}
 		if err != nil {
@@ -116,7 +116,7 @@ func (n *Node) admit(messages []writeMessage) (stale []uint64, commit store.Comm
 			p.mu.Unlock()
 		}
 	}()
-	t := n.c.Cluster.Topology()
+	t := n.c.Cluster.Snapshot()
 	stale = make([]uint64, len(messages))
 	records := make([]store.Record, 0, len(messages))
 	for k := range messages {
@@ -158,7 +158,7 @@ func (n *Node) lock(messages []writeMessage) map[int]*partition {
 // lack, and accepts nothing from earlier primaries any more.
 func (n *Node) tail(body []byte) (kind byte, answer []byte) {
 	m, err := decodeTail(body)
-	t := n.c.Cluster.Topology()
+	t := n.c.Cluster.Snapshot()
 	if err != nil || m.partition >= len(t.Partitions) {
 		return answerFailed, []byte(errMalformed.Error())
 	}

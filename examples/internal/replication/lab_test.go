@@ -256,7 +256,10 @@ func (n *labNode) learn(t *topology.Topology) {
 
 // What follows makes a labNode a Cluster, and the hooks' Source and Acker.
 
-func (n *labNode) Topology() *topology.Topology {
+// Topology is Snapshot, for the dispatcher.
+func (n *labNode) Topology() *topology.Topology { return n.Snapshot() }
+
+func (n *labNode) Snapshot() *topology.Topology {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.view
@@ -277,7 +280,7 @@ func (n *labNode) Subscribe() (<-chan struct{}, func()) {
 func (n *labNode) WaitVersion(ctx context.Context, version uint64) error {
 	wake, cancel := n.Subscribe()
 	defer cancel()
-	for n.Topology().Version < version {
+	for n.Snapshot().Version < version {
 		select {
 		case <-wake:
 		case <-ctx.Done():
@@ -288,13 +291,13 @@ func (n *labNode) WaitVersion(ctx context.Context, version uint64) error {
 }
 
 func (n *labNode) GetPartition(key string) (*topology.Partition, error) {
-	return n.Topology().Partitions[n.lab.indexOf(key)], nil
+	return n.Snapshot().Partitions[n.lab.indexOf(key)], nil
 }
 
 func (l *lab) indexOf(key string) int { return l.locator.Locate(key) }
 
 func (n *labNode) IsPrimary(p *topology.Partition) bool {
-	now := n.Topology().Partitions[p.Index]
+	now := n.Snapshot().Partitions[p.Index]
 	return now.Serving() == n.id && now.PrimaryIncarnation == n.incarnation
 }
 
@@ -308,7 +311,11 @@ func (n *labNode) Ack(_ context.Context, a topology.Ack) error {
 type noCursor struct{}
 
 func (noCursor) Load() (map[int]topology.Duty, error) { return nil, nil }
-func (noCursor) Save(int, topology.Duty)              {}
+func (noCursor) Save(int, topology.Duty) <-chan struct{} {
+	durable := make(chan struct{})
+	close(durable)
+	return durable
+}
 
 // set, get and remove go through one node, and must succeed.
 

@@ -97,7 +97,7 @@ func (n *Node) learn(ctx context.Context, t clusterkit.Transition) error {
 
 // request asks the primary of now for a copy.
 func (n *Node) request(ctx context.Context, t clusterkit.Transition) (*http.Response, error) {
-	now := n.c.Cluster.Topology()
+	now := n.c.Cluster.Snapshot()
 	source := now.Node(now.Partitions[t.Partition].Primary)
 	switch {
 	case source == nil:

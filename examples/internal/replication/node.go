@@ -47,7 +47,7 @@ type Cluster interface {
 	GetPartition(key string) (*clusterkit.Partition, error)
 	IsPrimary(p *clusterkit.Partition) bool
 	GetMyNodeID() string
-	Topology() *clusterkit.Topology
+	Snapshot() *clusterkit.Topology
 	WaitVersion(ctx context.Context, version uint64) error
 }
 
@@ -169,7 +169,7 @@ func (n *Node) spawn(f func()) bool {
 func (n *Node) follow() {
 	version := uint64(0)
 	for n.c.Cluster.WaitVersion(n.ctx, version+1) == nil {
-		version = n.c.Cluster.Topology().Version
+		version = n.c.Cluster.Snapshot().Version
 		n.mu.Lock()
 		close(n.change)
 		n.change = make(chan struct{})
@@ -221,7 +221,7 @@ func (n *Node) bind() error {
 	if bound {
 		return nil
 	}
-	if err := n.c.Store.Bind(n.c.Cluster.Topology().ClusterID); err != nil {
+	if err := n.c.Store.Bind(n.c.Cluster.Snapshot().ClusterID); err != nil {
 		return err
 	}
 	n.mu.Lock()
@@ -232,7 +232,7 @@ func (n *Node) bind() error {
 
 // start sends a request to a node.
 func (n *Node) start(id string, kind byte, body []byte) *wire.Call {
-	t := n.c.Cluster.Topology()
+	t := n.c.Cluster.Snapshot()
 	node := t.Node(id)
 	if node == nil || node.Service(n.c.Service) == "" {
 		return wire.Failed(wire.ErrBroken)

@@ -87,7 +87,7 @@ func (n *Node) settle(ctx context.Context, p *partition, epoch uint64) error {
 // adds their keys. A learner needs no asking: every learner copies from this
 // primary anew.
 func (n *Node) gather(ctx context.Context, p *partition, epoch uint64, keys map[string]bool) error {
-	t := n.c.Cluster.Topology()
+	t := n.c.Cluster.Snapshot()
 	for _, id := range targets(t, t.Partitions[p.index], n.me()) {
 		if t.Partitions[p.index].Replica(id).State != clusterkit.ReplicaInSync {
 			continue
@@ -166,7 +166,7 @@ func (n *Node) passAll(ctx context.Context, p *partition, epoch uint64, keys map
 // replica.
 func (n *Node) pass(ctx context.Context, p *partition, epoch uint64, key string) error {
 	p.mu.Lock()
-	t := n.c.Cluster.Topology()
+	t := n.c.Cluster.Snapshot()
 	r, ok, err := n.c.Store.Get(p.index, key)
 	var local store.Commit
 	if err == nil && ok {
@@ -191,7 +191,7 @@ func (n *Node) drain(ctx context.Context, i int) error {
 		for _, w = range p.pending {
 			break
 		}
-		idle := w == nil && len(p.fence.flight) == 0 || p.fence.opened != n.c.Cluster.Topology().Partitions[i].Epoch
+		idle := w == nil && len(p.fence.flight) == 0 || p.fence.opened != n.c.Cluster.Snapshot().Partitions[i].Epoch
 		p.mu.Unlock()
 		if idle {
 			return nil

@@ -80,7 +80,7 @@ func (n *Node) Do(ctx context.Context, req Request) (Answer, error) {
 		var a Answer
 		p, err := n.c.Cluster.GetPartition(req.Key)
 		if err == nil {
-			t := n.c.Cluster.Topology()
+			t := n.c.Cluster.Snapshot()
 			a.Partition = p.ID
 			switch locate(t, t.Partitions[p.Index], n.me(), n.c.Cluster.IsPrimary(p)) {
 			case here:
@@ -134,7 +134,7 @@ func (n *Node) there(ctx context.Context, i int, id string, body []byte) ([]byte
 	call := n.start(id, kindAsk, body)
 	for {
 		changed := n.changed()
-		if t := n.c.Cluster.Topology(); t.Partitions[i].Serving() != id || !t.Active(id) {
+		if t := n.c.Cluster.Snapshot(); t.Partitions[i].Serving() != id || !t.Active(id) {
 			return nil, errNotPrimary
 		}
 		select {

@@ -28,7 +28,7 @@ func (n *Node) Stats() (Stats, error) {
 	defer n.tasks.Done()
 	me := n.me()
 	s := Stats{Node: me, DiskBytes: n.c.Store.DiskBytes(), Writes: len(n.writes), Partitions: []PartitionStats{}}
-	for _, p := range n.c.Cluster.Topology().Partitions {
+	for _, p := range n.c.Cluster.Snapshot().Partitions {
 		r := p.Replica(me)
 		if r == nil {
 			continue

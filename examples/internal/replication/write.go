@@ -92,7 +92,7 @@ func (n *Node) begin(p *partition, key string, value []byte, deleted bool) (w *w
 // serving returns the topology by which this node is primary of the partition
 // now, in an epoch that it has opened. The caller holds the partition's lock.
 func (n *Node) serving(p *partition) (t *clusterkit.Topology, opening <-chan struct{}, err error) {
-	t = n.c.Cluster.Topology()
+	t = n.c.Cluster.Snapshot()
 	if p.index >= len(t.Partitions) {
 		return nil, nil, errNotPrimary
 	}
@@ -122,7 +122,7 @@ func targets(t *clusterkit.Topology, p *clusterkit.Partition, me string) []strin
 // needed reports whether a node must have every write to the partition.
 func needed(t *clusterkit.Topology, p *clusterkit.Partition, id string) bool {
 	r := p.Replica(id)
-	return r != nil && r.State != clusterkit.ReplicaLeaving && t.Active(id)
+	return r != nil && (r.State == clusterkit.ReplicaInSync || r.State == clusterkit.ReplicaLearner) && t.Active(id)
 }
 
 // finish waits for this node's disk and for every target.
@@ -131,7 +131,7 @@ func (n *Node) finish(w *write) {
 	err := n.spread(n.ctx, w.part.index, m, w.targets, w.local)
 	w.part.mu.Lock()
 	defer w.part.mu.Unlock()
-	if now := n.c.Cluster.Topology().Partitions[w.part.index]; err == nil &&
+	if now := n.c.Cluster.Snapshot().Partitions[w.part.index]; err == nil &&
 		(now.Epoch != m.epoch || !w.part.fence.raise(m.epoch)) {
 		// Replaced meanwhile: the new primary may have read, or settled the
 		// tails, before this write was everywhere. Only it can answer.
@@ -194,7 +194,7 @@ func (n *Node) insist(ctx context.Context, d demand, first *wire.Call) ([]byte, 
 	call := first
 	for {
 		changed := n.changed()
-		t := n.c.Cluster.Topology()
+		t := n.c.Cluster.Snapshot()
 		switch p := t.Partitions[d.partition]; {
 		case p.Epoch != d.epoch:
 			return nil, errNotPrimary

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -257,6 +258,33 @@ func TestInstall(t *testing.T) {
 			rt.Fatalf("got %q, want %q", got, want)
 		}
 	})
+}
+
+// TestCompactsByItself: without a look every now and then at what is to be
+// done, the store compacts what it has written, and keeps the newest of it.
+func TestCompactsByItself(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	const passes, keys, size = 12, 4000, 1200 // each pass is a memtable, over the same keys
+	random := rand.NewChaCha8([32]byte{})
+	value := make([]byte, size)
+	for pass := range passes {
+		batch := make([]store.Record, 0, keys)
+		for k := range keys {
+			_, _ = random.Read(value) // never fails
+			batch = append(batch, record(1, fmt.Sprintf("key-%05d", k), 1, uint64(pass*keys+k+1), string(value)))
+		}
+		apply(t, s, batch...)
+	}
+	if got := len(all(t, s, 1)); got != keys {
+		t.Errorf("got %d keys, want %d", got, keys)
+	}
+	for began := time.Now(); s.DiskBytes() > passes/2*keys*size; {
+		if time.Since(began) > 20*time.Second {
+			t.Fatalf("%d bytes on disk for %d that were written %d times", s.DiskBytes(), keys*size, passes)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
 }
 
 func TestVersionText(t *testing.T) {
