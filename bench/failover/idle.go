@@ -2,9 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -12,12 +17,9 @@ import (
 	"github.com/skshohagmiah/clusterkit/internal/procs"
 )
 
-// idleFor is how long idle nodes are watched.
-const idleFor = 20 * time.Second
-
 // starts times the first node of a cluster until it serves, and further nodes
 // until all agree on a map in which theirs is in-sync.
-func (b *bench) starts(ctx context.Context, joins int) error {
+func (b *bench) starts(ctx context.Context) error {
 	dir, err := os.MkdirTemp(b.dir, "starts-")
 	if err != nil {
 		return err
@@ -27,7 +29,7 @@ func (b *bench) starts(ctx context.Context, joins int) error {
 		return err
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(joins+1)*within)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(b.joins+1)*within)
 	defer cancel()
 	zero := time.Now()
 	if err := c.Nodes[0].Start(); err != nil {
@@ -36,9 +38,9 @@ func (b *bench) starts(ctx context.Context, joins int) error {
 	if err := c.Await(ctx, "the first node", func(v procs.Views) bool { return v.Agree() && v.NoPrimary("") }); err != nil {
 		return err
 	}
-	report("start of the first node → a serving cluster", []time.Duration{time.Since(zero)})
+	b.report("start of the first node → a serving cluster", []time.Duration{time.Since(zero)}, bar{p99: time.Second})
 	var took []time.Duration
-	for range joins {
+	for range b.joins {
 		n, err := c.Add()
 		if err != nil {
 			return err
@@ -55,75 +57,164 @@ func (b *bench) starts(ctx context.Context, joins int) error {
 		}
 		took = append(took, time.Since(zero))
 	}
-	report("join → all agree, the new node's replicas in-sync", took)
+	b.report("join → all agree, the new node's replicas in-sync", took, bar{p99: 3 * time.Second})
 	return nil
 }
 
-// idle prints what nodes cost that have nothing to do.
-func (b *bench) idle(ctx context.Context, c *procs.Cluster) error {
+// resting measures what nodes cost that have nothing to do.
+func (b *bench) resting(ctx context.Context) error {
+	c, err := b.cluster(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	voting, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	if err := c.AwaitVoters(voting, len(c.Nodes)); err != nil {
+		return err
+	}
+	leader, err := c.Leader(voting)
+	if err != nil {
+		return err
+	}
+	http.DefaultClient.CloseIdleConnections() // this program's own are no part of an idle node
+	if err := sleep(ctx, calmDown); err != nil {
+		return err
+	}
 	before := make(map[string]time.Duration)
 	for _, n := range c.Nodes {
-		cpu, _, err := usage(n.PID())
+		if before[n.ID], err = cpu(n.PID()); err != nil {
+			return err
+		}
+	}
+	if err := sleep(ctx, b.idle); err != nil {
+		return err
+	}
+	var leads, follows, resident, goroutines []float64
+	for _, n := range c.Nodes {
+		used, err := cpu(n.PID())
 		if err != nil {
 			return err
 		}
-		before[n.ID] = cpu
+		percent := 100 * (used - before[n.ID]).Seconds() / b.idle.Seconds()
+		if n.ID == leader {
+			leads = append(leads, percent)
+		} else {
+			follows = append(follows, percent)
+		}
+		rss, err := memory(n.PID())
+		if err != nil {
+			return err
+		}
+		resident = append(resident, rss)
 	}
+	for _, n := range c.Nodes { // last: the question costs goroutines
+		count, err := goroutinesOf(ctx, n)
+		if err != nil {
+			return err
+		}
+		goroutines = append(goroutines, count)
+	}
+	idle := fmt.Sprintf("idle for %v", b.idle)
+	b.values(idle+": leader, % of a core", leads, 1, "idle leader: %% of a core ≤ 1")
+	b.values(idle+": followers, % of a core", follows, 1, "idle follower, the worst: %% of a core ≤ 1")
+	b.values(idle+": MB resident", resident, 40, "idle node, the worst: MB resident ≤ 40")
+	b.values(idle+": goroutines", goroutines, 80, "idle node, the worst: goroutines ≤ 80")
+	return nil
+}
+
+// calmDown is how long a new cluster is given until it is idle: connections
+// that were used while it formed are closed.
+const calmDown = 10 * time.Second
+
+func sleep(ctx context.Context, d time.Duration) error {
 	select {
-	case <-time.After(idleFor):
+	case <-time.After(d):
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	var worstCPU float64
-	var worstRSS int
-	for _, n := range c.Nodes {
-		cpu, rss, err := usage(n.PID())
-		if err != nil {
-			return err
-		}
-		worstCPU = max(worstCPU, 100*(cpu-before[n.ID]).Seconds()/idleFor.Seconds())
-		worstRSS = max(worstRSS, rss)
-	}
-	fmt.Printf("idle for %v, worst of 5 nodes: %.2f %% of a core, %d MiB resident (pebble included)\n", idleFor, worstCPU, worstRSS>>20)
-	return nil
 }
 
-// usage reads a process's CPU time and resident memory from /proc.
-func usage(pid int) (cpu time.Duration, rss int, err error) {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+// goroutinesOf reads a node's number of goroutines from its metrics.
+func goroutinesOf(ctx context.Context, n *procs.Node) (float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+"/metrics", nil)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	// The fields after the name in parentheses; times are in 1/100 s (USER_HZ).
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	f := strings.Fields(rest)
-	if len(f) < 22 {
-		return 0, 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
 	}
-	utime, _ := strconv.Atoi(f[11])
-	stime, _ := strconv.Atoi(f[12])
-	pages, _ := strconv.Atoi(f[21])
-	return time.Duration(utime+stime) * 10 * time.Millisecond, pages * os.Getpagesize(), nil
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	_, rest, found := strings.Cut(string(body), "\nclusterkit_goroutines ")
+	if !found {
+		return 0, errors.New("the node's metrics lack clusterkit_goroutines")
+	}
+	value, _, _ := strings.Cut(rest, "\n")
+	return strconv.ParseFloat(value, 64)
 }
 
-// calm runs four busy loops beside the cluster and reports whether anybody
-// was failed over.
-func (b *bench) calm(ctx context.Context, c *procs.Cluster, d time.Duration) error {
+// cpu returns the CPU time of a process, by its threads' counters: the times
+// in /proc/pid/stat are in steps of 10 ms.
+func cpu(pid int) (time.Duration, error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(threads) == 0 {
+		return 0, fmt.Errorf("process %d has no threads in /proc: %w", pid, err)
+	}
+	var sum time.Duration
+	for _, path := range threads {
+		line, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // the thread has ended
+		}
+		if err != nil {
+			return 0, err
+		}
+		ran, _, _ := strings.Cut(string(line), " ")
+		ns, err := strconv.ParseInt(ran, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", path, err)
+		}
+		sum += time.Duration(ns)
+	}
+	return sum, nil
+}
+
+// memory returns the resident memory of a process in MB.
+func memory(pid int) (float64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	var size, resident int
+	if _, err := fmt.Sscan(string(b), &size, &resident); err != nil {
+		return 0, fmt.Errorf("/proc/%d/statm: %w", pid, err)
+	}
+	return float64(resident*os.Getpagesize()) / 1e6, nil
+}
+
+// busy runs two busy loops per core beside a cluster: nobody may be failed
+// over. Every failover raises an epoch, so the first map and the last tell.
+func (b *bench) busy(ctx context.Context) error {
+	c, err := b.cluster(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
 	before, err := c.Map(ctx)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	for range 4 {
-		busy := exec.CommandContext(ctx, "sh", "-c", "while :; do :; done")
-		if err := busy.Start(); err != nil {
-			return err
-		}
-		defer func() { _ = busy.Wait() }() // killed with the context
+	loops := 2 * runtime.NumCPU()
+	if err := spin(ctx, loops, b.calm); err != nil {
+		return err
 	}
-	<-ctx.Done()
-	after, err := c.Map(context.WithoutCancel(ctx))
+	after, err := c.Map(ctx)
 	if err != nil {
 		return err
 	}
@@ -133,9 +224,23 @@ func (b *bench) calm(ctx context.Context, c *procs.Cluster, d time.Duration) err
 			changed++
 		}
 	}
-	fmt.Printf("%v with four busy loops on the machine: %d partitions changed their primary\n", d, changed)
-	if changed > 0 {
-		return fmt.Errorf("%d partitions were failed over although nobody died", changed)
-	}
+	fmt.Printf("%v with %d busy loops on %d cores: %d of %d partitions changed their primary\n",
+		b.calm, loops, runtime.NumCPU(), changed, len(after.Cluster.PartitionMap.Partitions))
+	b.hold(changed == 0, strconv.Itoa(changed), "%v with %d busy loops: failovers = 0", b.calm, loops)
 	return nil
+}
+
+// spin keeps so many processes busy for a while, and ends them.
+func spin(ctx context.Context, loops int, d time.Duration) error {
+	spinning, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	for range loops {
+		loop := exec.CommandContext(spinning, "sh", "-c", "while :; do :; done")
+		if err := loop.Start(); err != nil {
+			return err
+		}
+		defer func() { _ = loop.Wait() }() // killed with the context
+	}
+	<-spinning.Done()
+	return ctx.Err()
 }
