@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/examples/internal/launch"
 	"github.com/skshohagmiah/clusterkit/examples/internal/replication"
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
 )
@@ -21,7 +22,7 @@ func newAPI(t *testing.T) http.Handler {
 	logger := slog.New(slog.DiscardHandler)
 	ck, err := clusterkit.NewClusterKit(clusterkit.Options{
 		NodeID: "node-1", HTTPAddr: "127.0.0.1:0", RaftAddr: "127.0.0.1:0", GossipAddr: "127.0.0.1:0", Bootstrap: true,
-		DataDir: t.TempDir(), Services: map[string]string{serviceName: "127.0.0.1:1"}, Logger: logger,
+		DataDir: t.TempDir(), Services: map[string]string{launch.Service: "127.0.0.1:1"}, Logger: logger,
 		Config: &clusterkit.Config{PartitionCount: 4},
 	})
 	if err != nil {
@@ -31,7 +32,7 @@ func newAPI(t *testing.T) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	node := replication.New(replication.Config{Cluster: ck, Store: data, Service: serviceName})
+	node := replication.New(replication.Config{Cluster: ck, Store: data, Service: launch.Service})
 	ck.OnTransition(node.Transition)
 	if err := ck.Start(); err != nil {
 		t.Fatal(err)
@@ -45,7 +46,7 @@ func newAPI(t *testing.T) http.Handler {
 			t.Error(err)
 		}
 	})
-	return newMux(node, logger)
+	return (&app{Node: node, data: data, logger: logger}).Handler()
 }
 
 func do(h http.Handler, method, target, body string) (status int, answer string) {
@@ -57,7 +58,7 @@ func do(h http.Handler, method, target, body string) (status int, answer string)
 func TestAPI(t *testing.T) {
 	t.Parallel()
 	h := newAPI(t)
-	long := strings.Repeat("k", maxKey+1)
+	long := strings.Repeat("k", 4<<10+1)
 	const set, del = "POST /kv/set", "POST /kv/delete"
 	for _, c := range []struct {
 		request, body string
@@ -87,7 +88,7 @@ func TestAPI(t *testing.T) {
 		{set, `{"key":"k","value":"v","ttl":5}`, 400, `ttl`},
 		{set, `{"key":"k","value":"v"} {}`, 400, `something follows`},
 		{set, "{\"key\":\"\xff\",\"value\":\"v\"}", 400, `not UTF-8`},
-		{set, `{"key":"k","value":"` + strings.Repeat("v", maxBody) + `"}`, 413, `"code":"body_too_large"`},
+		{set, `{"key":"k","value":"` + strings.Repeat("v", (1<<20)) + `"}`, 413, `"code":"body_too_large"`},
 		{del, `{"key":"k","value":"v"}`, 400, `"field":"value"`},
 		{"GET /kv/get", "", 400, `"field":"key"`},
 		{"GET /kv/get?key=" + long, "", 400, `"field":"key"`},
@@ -114,57 +115,12 @@ func TestAPI(t *testing.T) {
 func TestLargestValue(t *testing.T) {
 	t.Parallel()
 	h := newAPI(t)
-	value := strings.Repeat("v", maxBody-100)
+	value := strings.Repeat("v", (1<<20)-100)
 	if status, answer := do(h, "POST", "/kv/set", `{"key":"large","value":"`+value+`"}`); status != 200 {
 		t.Fatalf("got %d %.200s", status, answer)
 	}
 	if status, answer := do(h, "GET", "/kv/get?key=large", ""); status != 200 || answer != `{"key":"large","value":"`+value+`"}` {
 		t.Errorf("got %d and %d bytes", status, len(answer))
-	}
-}
-
-func TestEnvironment(t *testing.T) {
-	t.Parallel()
-	env := func(pairs ...string) func(string) (string, bool) {
-		return func(name string) (string, bool) {
-			for _, p := range pairs {
-				if v, ok := strings.CutPrefix(p, name+"="); ok {
-					return v, true
-				}
-			}
-			return "", false
-		}
-	}
-	e, err := readEnv(env("NODE_ID=node-2", "NODE_NAME=two", "HTTP_ADDR=:8081", "RAFT_ADDR=127.0.0.1:9002", "GOSSIP_ADDR=127.0.0.1:10002",
-		"JOIN_ADDR=127.0.0.1:8080", "BOOTSTRAP=false", "DATA_DIR=/tmp/x", "KV_ADDR=:8181", "PARTITION_COUNT=64",
-		"REPLICATION_FACTOR=2", "HASH=fnv1a", "ZONE=z", "WEIGHT=3", "LOG_LEVEL=warn"))
-	o := e.options
-	if err != nil || o.NodeID != "node-2" || o.NodeName != "two" || o.HTTPAddr != ":8081" || o.RaftAddr != "127.0.0.1:9002" ||
-		o.GossipAddr != "127.0.0.1:10002" || o.JoinAddr != "127.0.0.1:8080" || o.Bootstrap || o.DataDir != "/tmp/x" ||
-		o.Config.PartitionCount != 64 || o.Config.ReplicationFactor != 2 || o.Hash != "fnv1a" || o.Zone != "z" || o.Weight != 3 ||
-		e.kvAddr != ":8181" || e.level != slog.LevelWarn {
-		t.Errorf("got %+v, %v", e, err)
-	}
-	_, err = readEnv(env("BOOTSTRAP=maybe", "WEIGHT=-1", "PARTITION_COUNT=many", "KV_ADDR=8181", "LOG_LEVEL=loud"))
-	for _, name := range []string{"NODE_ID", "HTTP_ADDR", "BOOTSTRAP", "WEIGHT", "PARTITION_COUNT", "KV_ADDR", "LOG_LEVEL"} {
-		if err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("the error does not name %s: %v", name, err)
-		}
-	}
-	if _, err := readEnv(env("NODE_ID=n", "HTTP_ADDR=:1", "KV_ADDR=:0")); err == nil {
-		t.Error("a port that other nodes cannot know was accepted")
-	}
-}
-
-func TestAdvertise(t *testing.T) {
-	t.Parallel()
-	for addr, want := range map[string]string{
-		":8080": "127.0.0.1:8080", "0.0.0.0:8080": "127.0.0.1:8080", "[::]:8080": "127.0.0.1:8080",
-		"10.0.0.5:8080": "10.0.0.5:8080", "db-1:8080": "db-1:8080",
-	} {
-		if got := advertise(addr); got != want {
-			t.Errorf("%s: got %s, want %s", addr, got, want)
-		}
 	}
 }
 
@@ -180,7 +136,7 @@ func TestRun(t *testing.T) {
 	for life := range 2 { // the second one finds what the first one stored
 		ctx, stop := bounded(t)
 		ended := make(chan error, 1)
-		go func() { ended <- run(ctx) }()
+		go func() { ended <- launch.Run(ctx, open) }()
 		if life == 0 {
 			post(t, "http://"+addr+"/kv/set", `{"key":"k","value":"v"}`)
 		}

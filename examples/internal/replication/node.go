@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/examples/internal/kvapi"
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
 	"github.com/skshohagmiah/clusterkit/examples/internal/wire"
 )
@@ -27,12 +28,9 @@ const (
 
 // Errors of Do.
 var (
-	// ErrUnknown: the write may be stored or not; to write the same again is safe.
-	ErrUnknown = errors.New("the outcome is unknown: the write may be stored or not; send it again")
-	// ErrUnavailable: nothing was done, since no primary answered in time.
-	ErrUnavailable = errors.New("the partition has no primary that answers: try again")
-	// ErrBusy: nothing was done, since too much is under way.
-	ErrBusy = errors.New("too many requests are under way: try again later")
+	ErrUnknown     = kvapi.ErrUnknown
+	ErrUnavailable = kvapi.ErrUnavailable
+	ErrBusy        = kvapi.ErrBusy
 )
 
 // errNotPrimary: this node is not, or no longer, the one to answer. What it

@@ -1,4 +1,4 @@
-package main
+package launch
 
 import (
 	"errors"
@@ -11,15 +11,20 @@ import (
 	"github.com/skshohagmiah/clusterkit"
 )
 
-// environment is what the environment variables say.
-type environment struct {
-	options clusterkit.Options
-	kvAddr  string
-	level   slog.Level
+// Env is what the environment variables say.
+type Env struct {
+	// Options are ClusterKit's.
+	Options clusterkit.Options
+	// KVAddr is where the store listens, for clients and for other nodes.
+	KVAddr string
+	// Level is the least level that is logged.
+	Level slog.Level
+	// Get returns any variable, "" when it is not set: an example may have some of its own.
+	Get func(name string) string
 }
 
-// readEnv reads the environment. The error names every variable that is wrong.
-func readEnv(lookup func(string) (string, bool)) (environment, error) {
+// ReadEnv reads the environment. The error names every variable that is wrong.
+func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 	get := func(name string) string { v, _ := lookup(name); return v }
 	var errs []error
 	number := func(name string) int {
@@ -33,7 +38,7 @@ func readEnv(lookup func(string) (string, bool)) (environment, error) {
 		}
 		return n
 	}
-	e := environment{kvAddr: get("KV_ADDR"), options: clusterkit.Options{
+	e := Env{KVAddr: get("KV_ADDR"), Get: get, Options: clusterkit.Options{
 		NodeID: get("NODE_ID"), NodeName: get("NODE_NAME"), HTTPAddr: get("HTTP_ADDR"), RaftAddr: get("RAFT_ADDR"),
 		GossipAddr: get("GOSSIP_ADDR"), JoinAddr: get("JOIN_ADDR"), DataDir: get("DATA_DIR"), Zone: get("ZONE"),
 		Weight: number("WEIGHT"), Hash: get("HASH"),
@@ -44,23 +49,23 @@ func readEnv(lookup func(string) (string, bool)) (environment, error) {
 			errs = append(errs, fmt.Errorf("%s is required", name))
 		}
 	}
-	if e.kvAddr != "" {
-		if err := validAddr(e.kvAddr); err != nil {
-			errs = append(errs, fmt.Errorf("KV_ADDR %q: %w", e.kvAddr, err))
+	if e.KVAddr != "" {
+		if err := validAddr(e.KVAddr); err != nil {
+			errs = append(errs, fmt.Errorf("KV_ADDR %q: %w", e.KVAddr, err))
 		}
 	}
-	if e.options.DataDir == "" {
-		e.options.DataDir = filepath.Join("clusterkit-data", e.options.NodeID)
+	if e.Options.DataDir == "" {
+		e.Options.DataDir = filepath.Join("clusterkit-data", e.Options.NodeID)
 	}
 	if v := get("BOOTSTRAP"); v != "" {
 		b, err := strconv.ParseBool(v)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("BOOTSTRAP %q: use true or false", v))
 		}
-		e.options.Bootstrap = b
+		e.Options.Bootstrap = b
 	}
 	if v := get("LOG_LEVEL"); v != "" {
-		if err := e.level.UnmarshalText([]byte(v)); err != nil {
+		if err := e.Level.UnmarshalText([]byte(v)); err != nil {
 			errs = append(errs, fmt.Errorf("LOG_LEVEL %q: use debug, info, warn or error", v))
 		}
 	}
@@ -78,9 +83,9 @@ func validAddr(addr string) error {
 	return nil
 }
 
-// advertise returns the address at which other nodes reach a listening
+// Advertise returns the address at which other nodes reach a listening
 // address. One that names no host is taken to be for this machine only.
-func advertise(addr string) string {
+func Advertise(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); err != nil || host != "" && (ip == nil || !ip.IsUnspecified()) {
 		return addr

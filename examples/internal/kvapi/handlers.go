@@ -1,4 +1,4 @@
-package main
+package kvapi
 
 import (
 	"bytes"
@@ -9,8 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"unicode/utf8"
-
-	"github.com/skshohagmiah/clusterkit/examples/internal/replication"
 )
 
 const (
@@ -20,13 +18,14 @@ const (
 
 // api is the HTTP API of one node.
 type api struct {
-	node   *replication.Node
+	store  Store
 	logger *slog.Logger
 }
 
-// newMux routes the API, and what nodes ask of each other.
-func newMux(node *replication.Node, logger *slog.Logger) http.Handler {
-	a := &api{node: node, logger: logger}
+// NewMux routes the API to a store. More routes may be added to the mux, which
+// answers everything else with what there is.
+func NewMux(store Store, logger *slog.Logger) *http.ServeMux {
+	a := &api{store: store, logger: logger}
 	m := http.NewServeMux()
 	m.HandleFunc("/kv/set", only(http.MethodPost, a.set))
 	m.HandleFunc("/kv/delete", only(http.MethodPost, a.delete))
@@ -35,7 +34,6 @@ func newMux(node *replication.Node, logger *slog.Logger) http.Handler {
 	m.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		problem{http.StatusNotFound, "not_found", "", "use POST /kv/set, GET /kv/get?key=, POST /kv/delete or GET /kv/stats"}.answer(w)
 	})
-	node.Register(m)
 	return m
 }
 
@@ -126,11 +124,11 @@ var keyRule = fmt.Sprintf("key must have 1 to %d bytes", maxKey)
 
 func validKey(key string) bool { return len(key) >= 1 && len(key) <= maxKey }
 
-func (a *api) set(w http.ResponseWriter, r *http.Request) { a.write(w, r, replication.Set) }
+func (a *api) set(w http.ResponseWriter, r *http.Request) { a.write(w, r, true) }
 
-func (a *api) delete(w http.ResponseWriter, r *http.Request) { a.write(w, r, replication.Delete) }
+func (a *api) delete(w http.ResponseWriter, r *http.Request) { a.write(w, r, false) }
 
-func (a *api) write(w http.ResponseWriter, r *http.Request, op replication.Op) {
+func (a *api) write(w http.ResponseWriter, r *http.Request, set bool) {
 	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var large *http.MaxBytesError
 	switch {
@@ -141,29 +139,23 @@ func (a *api) write(w http.ResponseWriter, r *http.Request, op replication.Op) {
 		problem{http.StatusBadRequest, "invalid_body", "", "the body ended early: " + err.Error()}.answer(w)
 		return
 	}
-	in, bad := decodeBody(b, op == replication.Set)
+	in, bad := decodeBody(b, set)
 	if bad != nil {
 		bad.answer(w)
 		return
 	}
-	req := replication.Request{Op: op, Key: *in.Key}
-	if in.Value != nil {
-		req.Value = []byte(*in.Value)
+	var done Written
+	if set {
+		done, err = a.store.Set(r.Context(), *in.Key, []byte(*in.Value))
+	} else {
+		done, err = a.store.Delete(r.Context(), *in.Key)
 	}
-	answer, err := a.node.Do(r.Context(), req)
 	if err != nil {
 		a.fail(w, err)
 		return
 	}
-	respond(w, http.StatusOK, written{Status: "ok", Role: "primary", Node: answer.Node, Partition: answer.Partition})
-}
-
-// written is the answer to a write.
-type written struct {
-	Status    string `json:"status"`
-	Role      string `json:"role"` // of the node that took the write
-	Node      string `json:"node"`
-	Partition string `json:"partition"`
+	done.Status = "ok"
+	respond(w, http.StatusOK, done)
 }
 
 // pair is the answer to a read.
@@ -182,19 +174,19 @@ func (a *api) get(w http.ResponseWriter, r *http.Request) {
 		problem{http.StatusBadRequest, "invalid_parameter", "key", "key is not UTF-8"}.answer(w)
 		return
 	}
-	answer, err := a.node.Do(r.Context(), replication.Request{Op: replication.Get, Key: key})
+	value, found, err := a.store.Get(r.Context(), key)
 	switch {
 	case err != nil:
 		a.fail(w, err)
-	case !answer.Found:
+	case !found:
 		problem{http.StatusNotFound, "key_not_found", "key", "the key is not stored"}.answer(w)
 	default:
-		respond(w, http.StatusOK, pair{Key: key, Value: string(answer.Value)})
+		respond(w, http.StatusOK, pair{Key: key, Value: string(value)})
 	}
 }
 
 func (a *api) stats(w http.ResponseWriter, _ *http.Request) {
-	s, err := a.node.Stats()
+	s, err := a.store.Stats()
 	if err != nil {
 		a.fail(w, err)
 		return
@@ -206,11 +198,11 @@ func (a *api) stats(w http.ResponseWriter, _ *http.Request) {
 func (a *api) fail(w http.ResponseWriter, err error) {
 	code := ""
 	switch {
-	case errors.Is(err, replication.ErrUnknown):
+	case errors.Is(err, ErrUnknown):
 		code = "outcome_unknown"
-	case errors.Is(err, replication.ErrUnavailable):
+	case errors.Is(err, ErrUnavailable):
 		code = "unavailable"
-	case errors.Is(err, replication.ErrBusy):
+	case errors.Is(err, ErrBusy):
 		code = "busy"
 	default:
 		a.logger.Error("a request failed", "error", err)

@@ -1,0 +1,77 @@
+package launch
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	env := func(pairs ...string) func(string) (string, bool) {
+		return func(name string) (string, bool) {
+			for _, p := range pairs {
+				if v, ok := strings.CutPrefix(p, name+"="); ok {
+					return v, true
+				}
+			}
+			return "", false
+		}
+	}
+	e, err := ReadEnv(env("NODE_ID=node-2", "NODE_NAME=two", "HTTP_ADDR=:8081", "RAFT_ADDR=127.0.0.1:9002", "GOSSIP_ADDR=127.0.0.1:10002",
+		"JOIN_ADDR=127.0.0.1:8080", "BOOTSTRAP=false", "DATA_DIR=/tmp/x", "KV_ADDR=:8181", "PARTITION_COUNT=64",
+		"REPLICATION_FACTOR=2", "HASH=fnv1a", "ZONE=z", "WEIGHT=3", "LOG_LEVEL=warn"))
+	o := e.Options
+	if err != nil || o.NodeID != "node-2" || o.NodeName != "two" || o.HTTPAddr != ":8081" || o.RaftAddr != "127.0.0.1:9002" ||
+		o.GossipAddr != "127.0.0.1:10002" || o.JoinAddr != "127.0.0.1:8080" || o.Bootstrap || o.DataDir != "/tmp/x" ||
+		o.Config.PartitionCount != 64 || o.Config.ReplicationFactor != 2 || o.Hash != "fnv1a" || o.Zone != "z" || o.Weight != 3 ||
+		e.KVAddr != ":8181" || e.Level != slog.LevelWarn {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	_, err = ReadEnv(env("BOOTSTRAP=maybe", "WEIGHT=-1", "PARTITION_COUNT=many", "KV_ADDR=8181", "LOG_LEVEL=loud"))
+	for _, name := range []string{"NODE_ID", "HTTP_ADDR", "BOOTSTRAP", "WEIGHT", "PARTITION_COUNT", "KV_ADDR", "LOG_LEVEL"} {
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("the error does not name %s: %v", name, err)
+		}
+	}
+	if _, err := ReadEnv(env("NODE_ID=n", "HTTP_ADDR=:1", "KV_ADDR=:0")); err == nil {
+		t.Error("a port that other nodes cannot know was accepted")
+	}
+}
+
+func TestAdvertise(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[string]string{
+		":8080": "127.0.0.1:8080", "0.0.0.0:8080": "127.0.0.1:8080", "[::]:8080": "127.0.0.1:8080",
+		"10.0.0.5:8080": "10.0.0.5:8080", "db-1:8080": "db-1:8080",
+	} {
+		if got := Advertise(addr); got != want {
+			t.Errorf("%s: got %s, want %s", addr, got, want)
+		}
+	}
+}
+
+func TestHealthcheck(t *testing.T) {
+	status := http.StatusOK
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/health" {
+			t.Errorf("asked for %s", r.URL.Path)
+		}
+		w.WriteHeader(status)
+	}))
+	defer s.Close()
+	t.Setenv("HTTP_ADDR", strings.TrimPrefix(s.URL, "http://"))
+	if err := Healthcheck(t.Context()); err != nil {
+		t.Error(err)
+	}
+	status = http.StatusServiceUnavailable
+	if err := Healthcheck(t.Context()); err == nil || !strings.Contains(err.Error(), "503") {
+		t.Errorf("a node that is not well: %v", err)
+	}
+	t.Setenv("HTTP_ADDR", "")
+	if err := Healthcheck(t.Context()); err == nil || !strings.Contains(err.Error(), "HTTP_ADDR") {
+		t.Errorf("without an address: %v", err)
+	}
+}

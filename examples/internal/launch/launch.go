@@ -1,0 +1,160 @@
+// Package launch runs an example store as a process: it reads the environment,
+// starts ClusterKit and the store in the right order, stops them in the right
+// order, and checks the health of a running node for a container.
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/skshohagmiah/clusterkit"
+)
+
+// Service is the service under which a node registers its KV address.
+const Service = "kv"
+
+const (
+	// closeWithin bounds what requests under way may take when the node stops.
+	closeWithin = 5 * time.Second
+	// handOverWithin bounds the handing over of roles, and backWithin is how long
+	// the others wait for this node before they copy what it held.
+	handOverWithin = 5 * time.Second
+	backWithin     = time.Minute
+	// healthWithin bounds a health check.
+	healthWithin = 2 * time.Second
+)
+
+// App is a store on one node.
+type App interface {
+	// Handler serves the KV address from before ClusterKit starts until after
+	// it has stopped: others copy from this node, and send to it, as soon as
+	// the cluster knows it.
+	Handler() http.Handler
+	// Retire is called when ClusterKit has stopped, whose last topology may
+	// name this node as primary for ever.
+	Retire()
+	// Close is called when nothing is served any more.
+	Close() error
+}
+
+// OpenFunc opens the store and registers its hooks; ClusterKit starts after it.
+type OpenFunc func(ck *clusterkit.ClusterKit, env Env, logger *slog.Logger) (App, error)
+
+// Main runs a node until SIGINT or SIGTERM and returns the exit code. With
+// -healthcheck it asks the node of this environment whether it is well instead.
+func Main(name string, open OpenFunc) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	run := Run
+	switch {
+	case len(os.Args) == 2 && (os.Args[1] == "-healthcheck" || os.Args[1] == "--healthcheck"):
+		run = func(ctx context.Context, _ OpenFunc) error { return Healthcheck(ctx) }
+	case len(os.Args) > 1:
+		fmt.Fprintf(os.Stderr, "%s: unknown argument %q: a node is configured by environment variables, see README.md; -healthcheck asks a running one\n", name, os.Args[1])
+		return 2
+	}
+	if err := run(ctx, open); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		return 1
+	}
+	return 0
+}
+
+// Run serves until ctx ends or the node does.
+func Run(ctx context.Context, open OpenFunc) error {
+	env, err := ReadEnv(os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: env.Level}))
+	env.Options.Logger = logger
+	env.Options.Services = map[string]string{Service: Advertise(env.KVAddr)}
+	ck, err := clusterkit.NewClusterKit(env.Options)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", env.KVAddr)
+	if err != nil {
+		return fmt.Errorf("KV_ADDR %s: %w", env.KVAddr, err)
+	}
+	app, err := open(ck, env, logger)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	server := &http.Server{
+		Handler: app.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+
+	err = ck.Start()
+	if err == nil {
+		logger.Info("serving", "node", ck.GetMyNodeID(), "kv", env.KVAddr, "http", env.Options.HTTPAddr)
+		select {
+		case <-ctx.Done():
+			handOver(ck, logger)
+		case <-ck.Done():
+		case err = <-served:
+		}
+		// First out of the cluster, then off the network: the others have
+		// taken over when this node ceases to answer.
+		err = errors.Join(err, ck.Stop())
+	}
+	app.Retire()
+	return errors.Join(err, shut(server), app.Close())
+}
+
+// handOver gives this node's primary roles to in-sync replicas before it stops:
+// planned, partition by partition, while it still serves the others. A cluster
+// that cannot do that now fails over instead.
+func handOver(ck *clusterkit.ClusterKit, logger *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), handOverWithin)
+	defer cancel()
+	if err := ck.RestartIntent(ctx, backWithin); err != nil {
+		logger.Warn("roles were not handed over", "error", err)
+	}
+}
+
+// shut lets requests under way end, but not for long.
+func shut(server *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		return errors.Join(err, server.Close())
+	}
+	return nil
+}
+
+// Healthcheck asks the node at HTTP_ADDR, on this machine, for GET /health.
+func Healthcheck(ctx context.Context) error {
+	addr := os.Getenv("HTTP_ADDR")
+	if addr == "" {
+		return errors.New("HTTP_ADDR is required: the address of the node to ask")
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthWithin)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+Advertise(addr)+"/health", nil)
+	if err != nil {
+		return fmt.Errorf("HTTP_ADDR %q: %w", addr, err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 200)) // only for the message
+		return fmt.Errorf("%s answers %s: %s", req.URL, resp.Status, text)
+	}
+	return nil
+}
