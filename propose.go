@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	// proposeTry bounds one attempt to have an entry committed; a leader that
-	// does not answer within it may have been replaced.
+	// proposeTry bounds the first attempt to have an entry committed; a leader
+	// that does not answer within it may have been replaced. The bound doubles
+	// with each attempt that runs into it: an entry too large to be committed
+	// in time would otherwise be appended again and again, and never answered.
 	proposeTry = 2 * time.Second
 	// proposePause is the pause between attempts: a new leader is elected
 	// within tens of milliseconds.
@@ -36,13 +38,18 @@ func (r *running) propose(ctx context.Context, cmd topology.Command) error {
 func (r *running) proposeEntry(ctx context.Context, e topology.Entry) (peer.Outcome, error) {
 	hint := ""
 	var unknown error // of an earlier attempt, which the last one must not hide
+	within := proposeTry
 	for {
-		out, err := r.proposeOnce(ctx, e, hint)
+		began := time.Now()
+		out, err := r.proposeOnce(ctx, e, hint, within)
 		if err == nil || errors.Is(err, peer.ErrRefused) {
 			return out, err
 		}
 		if errors.Is(err, peer.ErrUnknown) {
 			unknown = err
+		}
+		if time.Since(began) >= within {
+			within *= 2
 		}
 		var notLeader *peer.NotLeaderError
 		if errors.As(err, &notLeader) && notLeader.Leader != "" && notLeader.Leader != hint {
@@ -60,8 +67,8 @@ func (r *running) proposeEntry(ctx context.Context, e topology.Entry) (peer.Outc
 }
 
 // proposeOnce asks the node at hint, or whoever may lead, once.
-func (r *running) proposeOnce(ctx context.Context, e topology.Entry, hint string) (peer.Outcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, proposeTry)
+func (r *running) proposeOnce(ctx context.Context, e topology.Entry, hint string, within time.Duration) (peer.Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	if hint == "" {
 		if _, leading := r.store.Leading(); leading {
@@ -109,6 +116,10 @@ func (r *running) Propose(ctx context.Context, e topology.Entry) (peer.Outcome, 
 			return peer.Outcome{}, err
 		}
 	}
+	var out peer.Outcome
+	if r.recall(e.ID, &out); out.Changed {
+		return out, nil // an earlier attempt's, whose answer was lost
+	}
 	e.At = time.Now().UnixMilli()
 	res, err := r.store.Commit(ctx, e)
 	switch {
@@ -120,7 +131,7 @@ func (r *running) Propose(ctx context.Context, e topology.Entry) (peer.Outcome, 
 	case err != nil:
 		return peer.Outcome{}, err
 	}
-	out := peer.Outcome{Index: res.Index, Reasons: make([]string, len(res.Outcomes))}
+	out = peer.Outcome{Index: res.Index, Reasons: make([]string, len(res.Outcomes))}
 	for i, o := range res.Outcomes {
 		out.Changed = out.Changed || o.Changed
 		out.Reasons[i] = o.Reason
@@ -132,10 +143,10 @@ func (r *running) Propose(ctx context.Context, e topology.Entry) (peer.Outcome, 
 }
 
 // recall replaces the outcome of an entry that was sent again by that of the
-// first time.
+// first time, if that one changed something.
 func (r *running) recall(id string, out *peer.Outcome) {
 	receipt, ok := r.store.Topology().Receipt(id)
-	if ok && receipt.Index < out.Index && receipt.Changed {
+	if ok && receipt.Changed {
 		out.Index, out.Changed = receipt.Index, true
 		clear(out.Reasons)
 	}
