@@ -97,8 +97,12 @@ func (r *running) findMembers(ctx context.Context) {
 		if s.UUID == r.record.UUID {
 			continue
 		}
+		addr, known := r.resolve(s.UUID)
+		if !known {
+			addr = s.Address
+		}
 		asked, cancel := context.WithTimeout(ctx, askTimeout)
-		id, err := r.client.Identity(asked, s.Address)
+		id, err := r.client.Identity(asked, addr)
 		cancel()
 		if err == nil && id.GossipAddr != "" {
 			seeds = append(seeds, id.GossipAddr)

@@ -132,12 +132,16 @@ func (r *running) open(port *peer.Port, w way) error {
 
 var gossipProfiles = map[Profile]gossip.Profile{ProfileLocal: gossip.Local, ProfileLAN: gossip.LAN, ProfileWAN: gossip.WAN}
 
-// resolve returns the newest address that gossip knows for a Raft server.
+// resolve returns the newest address of a Raft server: by gossip, or else the
+// one that it registered.
 func (r *running) resolve(uuid string) (string, bool) {
 	for _, m := range r.gossip.Members() {
 		if m.UUID == uuid && m.State == topology.MemberAlive {
 			return m.RaftAddr, true
 		}
+	}
+	if n := r.kit.Snapshot().NodeByUUID(uuid); n != nil {
+		return n.RaftAddr, true
 	}
 	return "", false
 }

@@ -150,7 +150,7 @@ func (s *Store) Bootstrap(ctx context.Context, found topology.Found) error {
 	case bound != "" && bound != found.ClusterID || s.Topology().Founded():
 		return ErrHasState
 	case !s.HasState():
-		servers := []raft.Server{{Suffrage: raft.Voter, ID: s.id, Address: raft.ServerAddress(s.c.Address)}}
+		servers := []raft.Server{{Suffrage: raft.Voter, ID: s.id, Address: joinTarget(s.id, s.c.Address)}}
 		start := s.await(func() error { return s.raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error() })
 		if err := s.wait(ctx, start); err != nil {
 			return fmt.Errorf("raftstore: bootstrap: %w", err)

@@ -69,7 +69,7 @@ func (s *Store) Consensus() Consensus {
 func fromRaft(servers []raft.Server) []Server {
 	out := make([]Server, len(servers))
 	for i, server := range servers {
-		out[i] = Server{UUID: string(server.ID), Address: string(server.Address), Voter: server.Suffrage == raft.Voter}
+		out[i] = Server{UUID: string(server.ID), Address: addressOf(server.ID, server.Address), Voter: server.Suffrage == raft.Voter}
 	}
 	return out
 }

@@ -125,14 +125,14 @@ func (s *Store) configIndex() uint64 {
 // changeVoters has one change committed, if the configuration is still the
 // one at index.
 func (s *Store) changeVoters(ctx context.Context, c VoterChange, index uint64) error {
-	id, addr := raft.ServerID(c.UUID), raft.ServerAddress(c.Address)
+	id := raft.ServerID(c.UUID)
+	addr := joinTarget(id, c.Address)
 	ctx, cancel := context.WithTimeout(ctx, changeWait)
 	defer cancel()
 	done := s.await(func() error {
 		var f raft.IndexFuture
 		switch c.Action {
-		case AddServer, UpdateAddress:
-			// On a voter this changes the address only.
+		case AddServer:
 			f = s.raft.AddNonvoter(id, addr, index, changeWait)
 		case Promote:
 			f = s.raft.AddVoter(id, addr, index, changeWait)

@@ -148,7 +148,7 @@ func (s *Stopped) rewrite(voters []Server) (err error) {
 	}
 	var conf raft.Configuration
 	for _, v := range voters {
-		conf.Servers = append(conf.Servers, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(v.UUID), Address: raft.ServerAddress(v.Address)})
+		conf.Servers = append(conf.Servers, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(v.UUID), Address: joinTarget(raft.ServerID(v.UUID), v.Address)})
 	}
 	// The transport only spells addresses.
 	_, spell := raft.NewInmemTransport("")

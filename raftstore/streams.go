@@ -56,6 +56,17 @@ func joinTarget(id raft.ServerID, addr string) raft.ServerAddress {
 	return raft.ServerAddress(string(id) + "@" + addr)
 }
 
+// addressOf is the host:port of an address as the Raft configuration has it.
+//
+// There, too, the form is that of joinTarget, and it names the address at which
+// the server was added, for ever: raft 1.8.0 has a data race when the address of
+// a server changes under it (updateLastAppended reads what startStopReplication
+// writes), and refuses two servers at one address although the first may have
+// left it long ago. Who needs the newest address asks Config.Resolve.
+func addressOf(id raft.ServerID, addr raft.ServerAddress) string {
+	return strings.TrimPrefix(string(addr), string(id)+"@")
+}
+
 // advertised is the net.Addr of a name that need not resolve here.
 type advertised string
 

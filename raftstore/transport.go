@@ -84,7 +84,7 @@ func (t *transport) target(id raft.ServerID, fallback raft.ServerAddress) raft.S
 			return joinTarget(id, addr)
 		}
 	}
-	return joinTarget(id, string(fallback))
+	return joinTarget(id, addressOf(id, fallback))
 }
 
 // call runs an RPC if may returns nil, and again if a pooled stream turned out

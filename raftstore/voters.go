@@ -39,8 +39,6 @@ type VoterAction uint8
 const (
 	// AddServer adds a server that does not vote.
 	AddServer VoterAction = iota + 1
-	// UpdateAddress changes a server's address, and nothing else.
-	UpdateAddress
 	// Promote gives a server its vote.
 	Promote
 	// Demote takes it away; the server stays.
@@ -54,8 +52,6 @@ func (a VoterAction) String() string {
 	switch a {
 	case AddServer:
 		return "add"
-	case UpdateAddress:
-		return "update_address"
 	case Promote:
 		return "promote"
 	case Demote:
@@ -97,7 +93,7 @@ const fewVoters = 3
 func PlanVoters(s VoterState) (VoterChange, bool) {
 	p := newVoterPlan(s)
 	steps := []func() (VoterChange, bool){
-		p.removeDeparted, p.updateAddress, p.addServer, p.promote, p.demoteGone, p.demoteExcess, p.swapZones,
+		p.removeDeparted, p.addServer, p.promote, p.demoteGone, p.demoteExcess, p.swapZones,
 	}
 	for _, step := range steps {
 		if c, ok := step(); ok {
@@ -188,24 +184,10 @@ func (p *voterPlan) removeDeparted() (VoterChange, bool) {
 	return VoterChange{}, false
 }
 
-// free reports whether no other server has the address: raft refuses doubles.
-func (p *voterPlan) free(uuid, address string) bool {
-	return address != "" && !slices.ContainsFunc(p.servers, func(v Server) bool { return v.UUID != uuid && v.Address == address })
-}
-
-func (p *voterPlan) updateAddress() (VoterChange, bool) {
-	for _, v := range p.servers {
-		if n := p.nodes[v.UUID]; n.Address != v.Address && p.free(v.UUID, n.Address) {
-			return VoterChange{Action: UpdateAddress, UUID: v.UUID, Address: n.Address}, true
-		}
-	}
-	return VoterChange{}, false
-}
-
 func (p *voterPlan) addServer() (VoterChange, bool) {
 	var best *VoterNode
 	for i, n := range p.s.Nodes {
-		if n.UUID == p.s.Self || !n.Live || !p.free(n.UUID, n.Address) ||
+		if n.UUID == p.s.Self || !n.Live || n.Address == "" ||
 			slices.ContainsFunc(p.servers, func(v Server) bool { return v.UUID == n.UUID }) {
 			continue
 		}
