@@ -21,6 +21,18 @@ func (c *ClusterKit) SetCustomData(ctx context.Context, key string, value []byte
 	return c.operate(ctx, settled, topology.PutData{Key: key, Value: value})
 }
 
+// CompareAndSetCustomData is SetCustomData for a key that has not changed since
+// it was read: version is its Datum's in Snapshot, or 0 for a key that must not
+// exist yet. ErrConflict means that it has changed, and that nothing was done.
+// Several nodes may so keep one state machine in a key: each step is decided on
+// what was read, and one of them takes it.
+func (c *ClusterKit) CompareAndSetCustomData(ctx context.Context, key string, version uint64, value []byte) error {
+	if err := topology.ValidateDatum(key, value); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return c.operate(ctx, conflicting, topology.PutData{Key: key, Value: value, If: &version})
+}
+
 // GetCustomData returns a copy of the value under the key as this node has
 // applied it last, and whether there is one. It does not block.
 func (c *ClusterKit) GetCustomData(key string) ([]byte, bool) {

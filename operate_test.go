@@ -156,6 +156,42 @@ func TestOwnershipEndsWithTheMove(t *testing.T) {
 	}
 }
 
+// compareAndSet has all nodes count in one key at once.
+func compareAndSet(ctx context.Context, t *testing.T, nodes []*ClusterKit) {
+	t.Helper()
+	const rounds = 10
+	var counting sync.WaitGroup
+	for _, c := range nodes {
+		counting.Go(func() {
+			for done := 0; done < rounds; {
+				version, count := uint64(0), byte(0)
+				if d := c.Snapshot().Datum("count"); d != nil {
+					version, count = d.Version, d.Value[0]
+				}
+				switch err := c.CompareAndSetCustomData(ctx, "count", version, []byte{count + 1}); {
+				case err == nil:
+					done++
+				case !errors.Is(err, ErrConflict):
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	counting.Wait()
+	for _, c := range nodes {
+		await(t, c, "the whole count", func(top *Topology) bool {
+			return top.Datum("count").Value[0] == byte(rounds*len(nodes))
+		})
+	}
+	if err := nodes[0].CompareAndSetCustomData(ctx, "count", 0, nil); !errors.Is(err, ErrConflict) {
+		t.Errorf("a key that exists: %v", err)
+	}
+	if err := nodes[0].CompareAndSetCustomData(ctx, "absent", 5, nil); !errors.Is(err, ErrConflict) {
+		t.Errorf("a key that does not exist: %v", err)
+	}
+}
+
 func TestCustomDataAndWatch(t *testing.T) {
 	t.Parallel()
 	nodes := cluster(t, 3)
@@ -195,6 +231,7 @@ func TestCustomDataAndWatch(t *testing.T) {
 		}
 		break
 	}
+	compareAndSet(ctx, t, nodes)
 	if err := nodes[0].SetCustomData(ctx, "", nil); !errors.Is(err, ErrInvalid) {
 		t.Errorf("no key: %v", err)
 	}

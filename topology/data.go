@@ -62,7 +62,11 @@ func (c PutData) apply(d *draft) Outcome {
 	}
 	i, found := d.next.findDatum(c.Key)
 	switch {
-	case found && bytes.Equal(d.next.Data[i].Value, c.Value):
+	case c.If != nil && found && d.next.Data[i].Version != *c.If:
+		return stale(fmt.Sprintf("the key has version %d, not %d", d.next.Data[i].Version, *c.If))
+	case c.If != nil && !found && *c.If != 0:
+		return stale(fmt.Sprintf("no such key: version %d was expected", *c.If))
+	case found && c.If == nil && bytes.Equal(d.next.Data[i].Value, c.Value):
 		return stale("the key has this value already")
 	case !found && len(d.next.Data) >= MaxDataKeys:
 		return refuse(fmt.Sprintf("custom data holds %d keys, the most there can be: delete some", MaxDataKeys))

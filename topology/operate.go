@@ -78,10 +78,12 @@ type EndRebalance struct {
 	Session uint64
 }
 
-// PutData sets one key of the replicated metadata.
+// PutData sets one key of the replicated metadata. If, when it is not nil, is
+// the Version that the key's datum must have, 0 for a key that must not exist.
 type PutData struct {
 	Key   string
 	Value []byte
+	If    *uint64 `json:",omitempty"`
 }
 
 // DeleteData deletes one key of the replicated metadata.
