@@ -8,16 +8,18 @@ import (
 )
 
 // Version orders the writes to a partition: by the epoch of the primary that
-// took the write, then by that primary's own count. The zero Version is below
-// that of every record.
-type Version struct{ Epoch, Sequence uint64 }
+// took the write, then by that primary's own count. Where several may write at
+// once, Epoch is a counter, and Writer, a number that no two of them share,
+// tells apart what they count alike. The zero Version is below that of every
+// record.
+type Version struct{ Epoch, Sequence, Writer uint64 }
 
 // Compare returns -1, 0 or +1.
 func (v Version) Compare(w Version) int {
-	return cmp.Or(cmp.Compare(v.Epoch, w.Epoch), cmp.Compare(v.Sequence, w.Sequence))
+	return cmp.Or(cmp.Compare(v.Epoch, w.Epoch), cmp.Compare(v.Writer, w.Writer), cmp.Compare(v.Sequence, w.Sequence))
 }
 
-// String returns "epoch.sequence".
+// String returns "epoch.sequence", without the writer.
 func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Epoch, v.Sequence) }
 
 // ParseVersion reads what String returned.
@@ -46,6 +48,7 @@ func AppendRecord(b []byte, r *Record) []byte {
 	b = binary.AppendUvarint(b, uint64(r.Partition))
 	b = binary.AppendUvarint(b, r.Version.Epoch)
 	b = binary.AppendUvarint(b, r.Version.Sequence)
+	b = binary.AppendUvarint(b, r.Version.Writer)
 	b = append(b, deletedByte(r.Deleted))
 	b = binary.AppendUvarint(b, uint64(len(r.Key)))
 	b = append(b, r.Key...)
@@ -58,7 +61,7 @@ func AppendRecord(b []byte, r *Record) []byte {
 func DecodeRecord(b []byte) (r Record, rest []byte, err error) {
 	d := fields{b: b}
 	partition := d.uvarint()
-	r.Version = Version{Epoch: d.uvarint(), Sequence: d.uvarint()}
+	r.Version = Version{Epoch: d.uvarint(), Sequence: d.uvarint(), Writer: d.uvarint()}
 	deleted := d.take(1)
 	r.Key = string(d.take(d.uvarint()))
 	r.Value = d.take(d.uvarint())
@@ -111,8 +114,8 @@ const (
 	metaSpace byte = 0
 	dataSpace byte = 1
 	keyPrefix      = 5
-	// valueHeader is what stands before the value: epoch, sequence, deleted.
-	valueHeader = 17
+	// valueHeader is what stands before the value: epoch, sequence, writer, deleted.
+	valueHeader = 25
 )
 
 func prefix(partition int) []byte {
@@ -128,15 +131,17 @@ func encodeValue(r *Record) []byte {
 	b := make([]byte, 0, valueHeader+len(r.Value))
 	b = binary.BigEndian.AppendUint64(b, r.Version.Epoch)
 	b = binary.BigEndian.AppendUint64(b, r.Version.Sequence)
+	b = binary.BigEndian.AppendUint64(b, r.Version.Writer)
 	return append(append(b, deletedByte(r.Deleted)), r.Value...)
 }
 
 // decodeHeader reads what stands before the value.
 func decodeHeader(b []byte) (v Version, deleted bool, err error) {
-	if len(b) < valueHeader || b[16] > 1 {
+	if len(b) < valueHeader || b[valueHeader-1] > 1 {
 		return v, false, errDamaged
 	}
-	return Version{Epoch: binary.BigEndian.Uint64(b), Sequence: binary.BigEndian.Uint64(b[8:])}, b[16] == 1, nil
+	v = Version{Epoch: binary.BigEndian.Uint64(b), Sequence: binary.BigEndian.Uint64(b[8:]), Writer: binary.BigEndian.Uint64(b[16:])}
+	return v, b[valueHeader-1] == 1, nil
 }
 
 // decodeValue copies: pebble's bytes are its own.

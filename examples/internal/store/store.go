@@ -64,17 +64,14 @@ var clusterKey = []byte{metaSpace, 'c'}
 func (s *Store) Bind(clusterID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v, closer, err := s.db.Get(clusterKey)
-	switch {
-	case errors.Is(err, pebble.ErrNotFound):
+	v, err := s.read(clusterKey)
+	if err != nil {
+		return err
+	}
+	if v == nil {
 		return s.db.Set(clusterKey, []byte(clusterID), pebble.Sync)
-	case err != nil:
-		return fmt.Errorf("store: read: %w", err)
 	}
 	bound := string(v)
-	if err := closer.Close(); err != nil {
-		return fmt.Errorf("store: read: %w", err)
-	}
 	if bound != clusterID {
 		return fmt.Errorf("store: the data belongs to cluster %s, not to %s: give this node another directory", bound, clusterID)
 	}

@@ -57,6 +57,16 @@ type Call struct {
 	// Err is ErrBusy, or wraps ErrBroken.
 	Err  error
 	done chan struct{}
+	then func(Message, error) // instead of done, when it is not nil
+}
+
+// end tells whoever waits that the fields are valid.
+func (c *Call) end() {
+	if c.then != nil {
+		c.then(c.Answer, c.Err)
+		return
+	}
+	close(c.done)
 }
 
 // Done is closed when the call has ended.
@@ -72,24 +82,41 @@ func Failed(err error) *Call {
 // Start sends a request and does not wait for the answer. Requests that are
 // started one after the other arrive in this order, if they arrive.
 func (p *Peer) Start(kind byte, body []byte) *Call {
+	return p.begin(kind, body, &Call{done: make(chan struct{})})
+}
+
+// StartThen is Start for a caller that waits for many at once: it has then
+// called, with what Answer and Err would be, by a goroutine that must not be
+// held up, or by this one.
+func (p *Peer) StartThen(kind byte, body []byte, then func(answer Message, err error)) {
+	p.begin(kind, body, &Call{then: then})
+}
+
+// begin hands a call to the connection.
+func (p *Peer) begin(kind byte, body []byte, c *Call) *Call {
+	if !p.send(kind, body, c) {
+		c.end()
+	}
+	return c
+}
+
+// send returns false when the call has ended already.
+func (p *Peer) send(kind byte, body []byte, c *Call) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ctx.Err() != nil {
-		return Failed(ErrBroken)
+	if c.Err = ErrBroken; p.ctx.Err() != nil {
+		return false
 	}
 	if p.link != nil {
-		if c, ok := p.link.start(kind, body); ok {
-			return c
+		if sent, open := p.link.start(kind, body, c); open {
+			return sent
 		}
 	}
 	l := &link{out: newOutbox(), pending: make(map[uint64]*Call)}
 	p.link = l
 	p.tasks.Go(func() { l.run(p.ctx, p.dial) })
-	c, ok := l.start(kind, body)
-	if !ok {
-		return Failed(ErrBroken)
-	}
-	return c
+	sent, _ := l.start(kind, body, c)
+	return sent
 }
 
 // link is one connection, from the dialing to the end.
@@ -102,20 +129,20 @@ type link struct {
 	heard   bool             // since the last look
 }
 
-// start returns false when the link has ended.
-func (l *link) start(kind byte, body []byte) (*Call, bool) {
+// start returns whether the call is under way, with the reason in it if not,
+// and whether the link is still open.
+func (l *link) start(kind byte, body []byte, c *Call) (sent, open bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.pending == nil {
-		return nil, false
+		return false, false
 	}
 	l.lastID++
-	c := &Call{done: make(chan struct{})}
-	if err := l.out.add(Message{ID: l.lastID, Kind: kind, Body: body}); err != nil {
-		return Failed(err), true
+	if c.Err = l.out.add(Message{ID: l.lastID, Kind: kind, Body: body}); c.Err != nil {
+		return false, true
 	}
 	l.pending[l.lastID] = c
-	return c, true
+	return true, true
 }
 
 // run dials, and carries calls until the connection ends.
@@ -188,7 +215,7 @@ func (l *link) read(r *bufio.Reader) error {
 			return fmt.Errorf("%w: an answer to no request", ErrDamaged)
 		}
 		c.Answer = m
-		close(c.done)
+		c.end()
 	}
 }
 
@@ -201,6 +228,6 @@ func (l *link) fail(err error) {
 	l.mu.Unlock()
 	for _, c := range calls {
 		c.Err = fmt.Errorf("%w: %w", ErrBroken, err)
-		close(c.done)
+		c.end()
 	}
 }
