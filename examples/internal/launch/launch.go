@@ -49,20 +49,24 @@ type App interface {
 // OpenFunc opens the store and registers its hooks; ClusterKit starts after it.
 type OpenFunc func(ck *clusterkit.ClusterKit, env Env, logger *slog.Logger) (App, error)
 
+// PrepareFunc is called before ClusterKit is made, and may change what the
+// environment says: add services, for example.
+type PrepareFunc func(env *Env, logger *slog.Logger) error
+
 // Main runs a node until SIGINT or SIGTERM and returns the exit code. With
 // -healthcheck it asks the node of this environment whether it is well instead.
-func Main(name string, open OpenFunc) int {
+func Main(name string, open OpenFunc, prepare ...PrepareFunc) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	run := Run
+	run := func(ctx context.Context) error { return Run(ctx, open, prepare...) }
 	switch {
 	case len(os.Args) == 2 && (os.Args[1] == "-healthcheck" || os.Args[1] == "--healthcheck"):
-		run = func(ctx context.Context, _ OpenFunc) error { return Healthcheck(ctx) }
+		run = Healthcheck
 	case len(os.Args) > 1:
 		fmt.Fprintf(os.Stderr, "%s: unknown argument %q: a node is configured by environment variables, see README.md; -healthcheck asks a running one\n", name, os.Args[1])
 		return 2
 	}
-	if err := run(ctx, open); err != nil {
+	if err := run(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		return 1
 	}
@@ -70,7 +74,7 @@ func Main(name string, open OpenFunc) int {
 }
 
 // Run serves until ctx ends or the node does.
-func Run(ctx context.Context, open OpenFunc) error {
+func Run(ctx context.Context, open OpenFunc, prepare ...PrepareFunc) error {
 	env, err := ReadEnv(os.LookupEnv)
 	if err != nil {
 		return err
@@ -78,6 +82,11 @@ func Run(ctx context.Context, open OpenFunc) error {
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: env.Level}))
 	env.Options.Logger = logger
 	env.Options.Services = map[string]string{Service: Advertise(env.KVAddr)}
+	for _, p := range prepare {
+		if err := p(&env, logger); err != nil {
+			return err
+		}
+	}
 	ck, err := clusterkit.NewClusterKit(env.Options)
 	if err != nil {
 		return err
