@@ -2,7 +2,6 @@ package register
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -23,8 +22,10 @@ const (
 	StoreService = "kv-store"
 	// opWithin bounds an operation whose caller set no deadline.
 	opWithin = 5 * time.Second
-	// syncAgain is the pause after a copy that failed.
-	syncAgain = 50 * time.Millisecond
+	// syncAgain is the pause after something that failed.
+	syncAgain = 20 * time.Millisecond
+	// copiers bounds the partitions that are copied at once.
+	copiers = 4
 )
 
 // Cluster is what the package needs of ClusterKit.
@@ -87,6 +88,7 @@ func NewNode(c NodeConfig) (*Node, error) {
 	n.coordinator = NewCoordinator(nodeConfigs{n}, direct{n})
 	n.tasks.Go(n.follow)
 	n.tasks.Go(n.drive)
+	n.tasks.Go(n.tend)
 	return n, nil
 }
 
@@ -190,37 +192,60 @@ func (n *Node) adopt(t *clusterkit.Topology, seen map[int]uint64) error {
 }
 
 // Transition is the node's clusterkit.TransitionFunc. A learner is in sync when
-// it is a member and has copied; what leaves is removed when it is none.
+// it is a member and has copied, which tend sees to. No other role matters: who
+// answers is for the Config to say, and it follows ClusterKit's replicas.
 func (n *Node) Transition(ctx context.Context, t clusterkit.Transition) error {
-	switch t.After {
-	case clusterkit.RoleLearner:
-		return n.until(ctx, func() error {
-			err := n.replica.Sync(ctx, direct{n}, t.Partition)
-			if err == nil && !n.replica.Synced(t.Partition) {
-				err = errNotSynced
-			}
-			return err
-		})
-	case clusterkit.RoleNone:
-		return n.until(ctx, func() error {
-			if c := n.replica.Config(t.Partition); c.Number == 0 || c.Has(n.replica.self) {
-				return errNotSynced
-			}
-			return n.replica.Forget(t.Partition)
-		})
+	if t.After != clusterkit.RoleLearner {
+		return nil
 	}
-	return nil
-}
-
-// until tries again until it succeeds or the context ends.
-func (n *Node) until(ctx context.Context, try func() error) error {
 	for {
-		err := try()
-		if err == nil {
+		changed := n.replica.news()
+		if n.replica.Synced(t.Partition) {
 			return nil
 		}
-		if n.ctx.Err() != nil || !sleep(ctx, syncAgain) {
-			return errors.Join(ctx.Err(), n.ctx.Err(), err)
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.ctx.Done():
+			return n.ctx.Err()
+		}
+	}
+}
+
+// tend copies what this node is a member of and has not copied, and removes
+// what it is no member of any more.
+func (n *Node) tend() {
+	for n.ctx.Err() == nil {
+		changed := n.replica.news()
+		copying, gone := n.replica.chores()
+		limit := make(chan struct{}, copiers)
+		var failed atomic.Bool
+		var work sync.WaitGroup
+		for _, i := range copying {
+			limit <- struct{}{}
+			work.Go(func() {
+				defer func() { <-limit }()
+				if err := n.replica.Sync(n.ctx, direct{n}, i); err != nil {
+					failed.Store(true)
+					n.c.Logger.Debug("a copy is tried again", "partition", i, "error", err)
+				}
+			})
+		}
+		for _, i := range gone {
+			if err := n.replica.Forget(i); err != nil {
+				failed.Store(true)
+				n.c.Logger.Warn("a partition was not removed", "partition", i, "error", err)
+			}
+		}
+		work.Wait()
+		if failed.Load() {
+			sleep(n.ctx, syncAgain)
+			continue
+		}
+		select {
+		case <-changed:
+		case <-n.ctx.Done():
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -60,6 +61,7 @@ type Replica struct {
 	mu     sync.Mutex
 	closed bool
 	parts  map[int]*part
+	change chan struct{} // closed when a part's config or synced changes
 }
 
 // rules leaves one of the package's rules out, for the test that it is needed.
@@ -78,13 +80,14 @@ type part struct {
 	floor   uint64
 	config  Config
 	synced  uint64        // the number of the Config that the member has synced in
+	empty   bool          // nothing is stored, as far as is known
 	changed chan struct{} // closed when config changes
 }
 
 // NewReplica returns the replica of a member. Close it.
 func NewReplica(self Member, cells Cells) *Replica {
 	r := &Replica{
-		self: self, cells: cells, parts: make(map[int]*part),
+		self: self, cells: cells, parts: make(map[int]*part), change: make(chan struct{}),
 		flights: flights{of: make(map[cellKey]*flight)}, behind: make(chan struct{}, maxBehind),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -167,7 +170,43 @@ func (r *Replica) Adopt(configs map[int]Config) error {
 		}
 		p.adopt(c, r.self)
 	}
+	r.announce()
 	return nil
+}
+
+// announce wakes who waits for news.
+func (r *Replica) announce() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.change)
+	r.change = make(chan struct{})
+}
+
+// news returns a channel that is closed when a Config is adopted next, or a
+// partition has been copied. Take it before looking.
+func (r *Replica) news() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.change
+}
+
+// chores returns the partitions to copy, and those to remove.
+func (r *Replica) chores() (copying, gone []int) {
+	r.mu.Lock()
+	parts := maps.Clone(r.parts)
+	r.mu.Unlock()
+	for _, i := range slices.Sorted(maps.Keys(parts)) {
+		p := parts[i]
+		p.mu.RLock()
+		switch member := p.config.Has(r.self); {
+		case member && p.synced != p.config.Number:
+			copying = append(copying, i)
+		case !member && p.config.Number > 0 && !p.empty:
+			gone = append(gone, i)
+		}
+		p.mu.RUnlock()
+	}
+	return copying, gone
 }
 
 func (p *part) adopt(c Config, self Member) {
@@ -181,6 +220,7 @@ func (p *part) adopt(c Config, self Member) {
 		p.synced = c.Number // it holds all that there is
 	}
 	p.config, p.floor = c, max(p.floor, c.Number)
+	p.empty = p.empty && !c.Has(self)
 	close(p.changed)
 	p.changed = make(chan struct{})
 }

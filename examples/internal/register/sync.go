@@ -92,6 +92,7 @@ func (r *Replica) Sync(ctx context.Context, t Transport, partition int) error {
 		return errNotSynced
 	}
 	p.synced = config.Number
+	r.announce()
 	return nil
 }
 
@@ -164,5 +165,7 @@ func (r *Replica) Forget(partition int) error {
 	if p.config.Has(r.self) {
 		return fmt.Errorf("register: partition %d is still needed", partition)
 	}
-	return r.cells.Drop(partition)
+	err = r.cells.Drop(partition)
+	p.empty = err == nil
+	return err
 }

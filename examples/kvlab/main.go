@@ -1,0 +1,112 @@
+// Command kvlab runs the example stores as real processes on this machine, and
+// shows what they do:
+//
+//	kvlab run    -store sync -nodes 10 -ops 1000   write, join a node, kill a node, verify
+//	kvlab bench  -store sync -nodes 10             operations per second and latency
+//	kvlab jepsen -histories 200                    linearizability under faults
+//
+// It ends only processes that it has started.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/procs"
+)
+
+// options are those of all commands.
+type options struct {
+	store                       string
+	bin                         string
+	nodes, partitions, replicas int
+	ops, histories, clients     int
+	keys, fault                 string
+	length                      time.Duration
+	concurrency                 string
+	out                         string
+	broken                      bool
+}
+
+var commands = map[string]func(context.Context, *options) error{"run": run, "bench": bench, "jepsen": jepsen}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := start(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "kvlab:", err)
+		os.Exit(1)
+	}
+}
+
+func start(ctx context.Context, args []string) error {
+	if len(args) == 0 || commands[args[0]] == nil {
+		return fmt.Errorf("use kvlab run, kvlab bench or kvlab jepsen; -help lists the options")
+	}
+	o := &options{}
+	f := flag.NewFlagSet("kvlab "+args[0], flag.ExitOnError)
+	f.StringVar(&o.store, "store", "sync", "sync, async or server-side")
+	f.StringVar(&o.bin, "bin", "", "the directory of the stores' programs (default: built into a temporary one)")
+	f.IntVar(&o.nodes, "nodes", 6, "nodes at the beginning")
+	f.IntVar(&o.partitions, "partitions", 64, "partitions")
+	f.IntVar(&o.replicas, "replicas", 3, "replicas of each")
+	f.IntVar(&o.ops, "ops", 1000, "run: keys to write")
+	f.StringVar(&o.concurrency, "concurrency", "1,8,64", "bench: operations under way at once")
+	f.DurationVar(&o.length, "length", 5*time.Second, "bench: how long each measurement takes; jepsen: how long a history is")
+	f.IntVar(&o.histories, "histories", 3, "jepsen: how many")
+	f.IntVar(&o.clients, "clients", 5, "jepsen: how many at once")
+	f.StringVar(&o.fault, "fault", "", "jepsen: one fault only, instead of all in turn")
+	f.StringVar(&o.out, "out", "", "jepsen: where pictures of bad histories go (default: the temporary directory)")
+	f.BoolVar(&o.broken, "broken", false, "jepsen: a client that asks any one replica, which must be caught")
+	if err := f.Parse(args[1:]); err != nil {
+		return err
+	}
+	return commands[args[0]](ctx, o)
+}
+
+// cluster starts the nodes of a store in a directory of their own, and returns
+// what ends them and removes it.
+func cluster(ctx context.Context, o *options, env map[string]string) (*procs.Cluster, func(), error) {
+	dir, err := os.MkdirTemp("", "kvlab-")
+	if err != nil {
+		return nil, nil, err
+	}
+	bin := o.bin
+	if bin == "" {
+		bin = dir
+		if err := build(ctx, filepath.Join(dir, o.store), o.store); err != nil {
+			return nil, nil, err
+		}
+	}
+	all := map[string]string{"LOG_LEVEL": "warn"}
+	for k, v := range env {
+		all[k] = v
+	}
+	c, err := procs.New(procs.Config{
+		Binary: filepath.Join(bin, o.store), Dir: dir, Nodes: o.nodes, Partitions: o.partitions, Replicas: o.replicas, Env: all,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	end := func() {
+		c.Close()
+		_ = os.RemoveAll(dir) // a temporary directory
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	if err := c.Form(ctx); err == nil {
+		err = c.Settled(ctx)
+	}
+	if err != nil {
+		end()
+		return nil, nil, err
+	}
+	return c, end, nil
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// runWriters is how many operations are under way at once.
+const runWriters = 16
+
+// run writes keys, has a node join, kills a node, and reads every key back.
+func run(ctx context.Context, o *options) error {
+	began := time.Now()
+	say := func(format string, args ...any) {
+		fmt.Printf("%6.1fs  "+format+"\n", append([]any{time.Since(began).Seconds()}, args...)...)
+	}
+	c, end, err := cluster(ctx, o, nil)
+	if err != nil {
+		return err
+	}
+	defer end()
+	say("%d nodes of %s serve, %d partitions with %d replicas each", o.nodes, o.store, o.partitions, o.replicas)
+	client, err := dial(o.store, c.Nodes)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+
+	third := o.ops / 3
+	if err := fill(ctx, client, 0, third); err != nil {
+		return err
+	}
+	say("%d keys written", third)
+
+	n, err := c.Add()
+	if err == nil {
+		err = n.Start()
+	}
+	if err != nil {
+		return err
+	}
+	if err := fill(ctx, client, third, 2*third); err != nil {
+		return err
+	}
+	settled, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	err = c.Settled(settled)
+	cancel()
+	if err != nil {
+		return err
+	}
+	say("%s joined while %d more were written, and holds its share", n.ID, third)
+
+	victim := c.Nodes[1]
+	if err := victim.Kill(); err != nil {
+		return err
+	}
+	killed := time.Now()
+	if err := fill(ctx, client, 2*third, 2*third+1); err != nil {
+		return err
+	}
+	say("%s killed; the next write was answered after %v", victim.ID, time.Since(killed).Round(time.Millisecond))
+	if err := fill(ctx, client, 2*third+1, o.ops); err != nil {
+		return err
+	}
+	say("%d more written without it", o.ops-2*third)
+	missing, err := verify(ctx, client, o.ops)
+	if err != nil {
+		return err
+	}
+	say("all %d keys read back: %d missing or wrong", o.ops, missing)
+	if missing > 0 {
+		return fmt.Errorf("%d acknowledged writes were lost", missing)
+	}
+	return nil
+}
+
+// each calls f for the numbers from..to-1, many at once.
+func each(from, to int, f func(i int) error) error {
+	numbers := make(chan int)
+	errs := make(chan error, runWriters)
+	var workers sync.WaitGroup
+	for range runWriters {
+		workers.Go(func() {
+			for i := range numbers {
+				if err := f(i); err != nil {
+					select {
+					case errs <- err:
+					default:
+					}
+				}
+			}
+		})
+	}
+	for i := from; i < to; i++ {
+		numbers <- i
+	}
+	close(numbers)
+	workers.Wait()
+	close(errs)
+	return <-errs
+}
+
+func fill(ctx context.Context, client kv, from, to int) error {
+	return each(from, to, func(i int) error {
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		if err := client.Set(ctx, "run-"+strconv.Itoa(i), "value-"+strconv.Itoa(i)); err != nil {
+			return fmt.Errorf("write %d: %w", i, err)
+		}
+		return nil
+	})
+}
+
+// verify counts the keys that do not have the value written.
+func verify(ctx context.Context, client kv, n int) (missing int, err error) {
+	var mu sync.Mutex
+	err = each(0, n, func(i int) error {
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		v, found, err := client.Get(ctx, "run-"+strconv.Itoa(i))
+		if err != nil {
+			return fmt.Errorf("read %d: %w", i, err)
+		}
+		if !found || v != "value-"+strconv.Itoa(i) {
+			mu.Lock()
+			missing++
+			mu.Unlock()
+		}
+		return nil
+	})
+	return missing, err
+}
