@@ -28,13 +28,14 @@ func bench(ctx context.Context, o *options) error {
 	defer func() { _ = client.Close() }()
 	value := strings.Repeat("v", 100)
 	fmt.Printf("%s: %d nodes, %d partitions, %d replicas, 100-byte values, everything on this machine\n", o.store, o.nodes, o.partitions, o.replicas)
-	fmt.Printf("%-7s %11s %9s %9s %9s %7s\n", "", "concurrency", "per s", "p50", "p99", "failed")
+	fmt.Printf("%-7s %11s %9s %9s %9s %9s %7s\n", "", "concurrency", "per s", "p50", "p99", "CPU each", "failed")
 	for _, kind := range []string{"write", "read"} {
 		for _, text := range strings.Split(o.concurrency, ",") {
 			n, err := strconv.Atoi(text)
 			if err != nil || n < 1 {
 				return fmt.Errorf("-concurrency %q: use numbers above 0, such as 1,8,64", o.concurrency)
 			}
+			before, all := cpuTime(c.Nodes), time.Now()
 			r := measure(ctx, n, o.length, func(ctx context.Context, key string) error {
 				if kind == "write" {
 					return client.Set(ctx, key, value)
@@ -42,7 +43,10 @@ func bench(ctx context.Context, o *options) error {
 				_, _, err := client.Get(ctx, key)
 				return err
 			})
-			fmt.Printf("%-7s %11d %9.0f %9v %9v %7d\n", kind, n, r.perSecond, r.at(0.5), r.at(0.99), r.failed)
+			// Of nodes and client, over the warm-up as well.
+			share := float64(cpuTime(c.Nodes)-before) * float64(o.length) / float64(time.Since(all))
+			fmt.Printf("%-7s %11d %9.0f %9v %9v %9v %7d\n", kind, n, r.perSecond, r.at(0.5), r.at(0.99),
+				time.Duration(share/float64(max(1, len(r.took)))).Round(time.Microsecond), r.failed)
 		}
 	}
 	return ctx.Err()

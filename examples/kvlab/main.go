@@ -15,6 +15,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -86,6 +88,10 @@ func cluster(ctx context.Context, o *options, env map[string]string) (*procs.Clu
 		}
 	}
 	all := map[string]string{"LOG_LEVEL": "warn"}
+	if share := runtime.NumCPU() / o.nodes; os.Getenv("GOMAXPROCS") == "" {
+		// So many nodes on so few processors only get in one another's way.
+		all["GOMAXPROCS"] = strconv.Itoa(max(1, share))
+	}
 	for k, v := range env {
 		all[k] = v
 	}

@@ -27,7 +27,7 @@ type app struct {
 }
 
 func open(ck *clusterkit.ClusterKit, env launch.Env, logger *slog.Logger) (launch.App, error) {
-	data, err := store.Open(filepath.Join(env.Options.DataDir, "kv"), logger)
+	data, err := store.Open(filepath.Join(env.Options.DataDir, "kv"), logger, store.Remember)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ type program struct {
 // prepare opens the store, whose id the node registers: a node that comes back
 // with another disk is another member.
 func (p *program) prepare(env *launch.Env, logger *slog.Logger) (err error) {
-	p.data, err = store.Open(filepath.Join(env.Options.DataDir, "kv"), logger)
+	p.data, err = store.Open(filepath.Join(env.Options.DataDir, "kv"), logger, store.Remember)
 	if err != nil {
 		return err
 	}

@@ -100,6 +100,7 @@ func (s *Store) Install(where Range, records []Record, mark Version) error {
 	err := s.merge(b, where, records, mark)
 	if err == nil && !b.Empty() {
 		err = s.db.Apply(b, pebble.NoSync)
+		s.recent.forget()
 	}
 	if err = errors.Join(err, b.Close()); err != nil {
 		return fmt.Errorf("store: install partition %d: %w", where.Partition, err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -15,11 +17,18 @@ const (
 	cacheBytes    = 8 << 20
 	memTableBytes = 4 << 20
 	openFiles     = 256
+	// groupEach, for each record that waits, and groupWithin at most, is how
+	// long one fsync after another is put off for more to come along.
+	groupEach   = 250 * time.Microsecond
+	groupWithin = 8 * time.Millisecond
 )
 
 // Store is safe for concurrent use.
 type Store struct {
 	db *pebble.DB
+	// waiting counts the records that are on their way to the disk.
+	waiting atomic.Int32
+	recent  *recent
 	// mu makes compare-and-write one step. No write waits for the disk under it.
 	mu sync.Mutex
 }
@@ -28,7 +37,9 @@ type Store struct {
 // alone. The logger hears of errors only. When the disk fails under the
 // write-ahead log the process ends with a panic, as it would on kill -9: what
 // was not waited for may be gone, and only a restart can tell.
-func Open(dir string, logger *slog.Logger) (*Store, error) {
+//
+// Callers that write records by Apply and Install alone may give Remember.
+func Open(dir string, logger *slog.Logger, opts ...Option) (*Store, error) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	o := &pebble.Options{
@@ -40,11 +51,28 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 	// last one has ended. Pebble's default also looks every 100 ms whether more
 	// are allowed by now, which is a fifth of what wakes an idle node.
 	o.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
-	db, err := pebble.Open(dir, o)
-	if err != nil {
+	s := &Store{}
+	for _, opt := range opts {
+		opt(s)
+	}
+	o.WALMinSyncInterval = s.syncInterval
+	var err error
+	if s.db, err = pebble.Open(dir, o); err != nil {
 		return nil, fmt.Errorf("store: open %s: %w (another process may be using it)", dir, err)
 	}
-	return &Store{db: db}, nil
+	return s, nil
+}
+
+// Option changes how a store works.
+type Option func(*Store)
+
+// Remember keeps the records written and read last in memory, too.
+func Remember(s *Store) { s.recent = newRecent() }
+
+// syncInterval is the least time from one fsync to the next. With nobody else
+// waiting it begins at once; with many, it is worth the wait for as many more.
+func (s *Store) syncInterval() time.Duration {
+	return min(time.Duration(max(0, s.waiting.Load()-1))*groupEach, groupWithin)
 }
 
 // Close closes the store. Every Commit must have been waited for, and every
@@ -82,6 +110,7 @@ func (s *Store) Bind(clusterID string) error {
 type Commit struct {
 	store *Store
 	batch *pebble.Batch // nil when nothing was written
+	count int32         // the records in it
 }
 
 // Wait returns nil when everything that was visible when the Commit was made
@@ -92,6 +121,7 @@ func (c Commit) Wait() error {
 		// may still be waiting for the disk.
 		return c.store.Sync()
 	}
+	defer c.store.waiting.Add(-c.count)
 	if err := errors.Join(c.batch.SyncWait(), c.batch.Close()); err != nil {
 		return fmt.Errorf("store: write: %w", err)
 	}
@@ -113,19 +143,21 @@ func (s *Store) Apply(records ...Record) (Commit, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var newest map[string]Version // of this very batch, which reads do not see
+	won := make([]*Record, 0, len(records))
 	for i := range records {
 		r := &records[i]
 		key := keyOf(r.Partition, r.Key)
 		stored, seen := newest[string(key)]
 		if !seen {
 			var err error
-			if stored, err = s.version(key); err != nil {
+			if stored, err = s.version(r, key); err != nil {
 				return Commit{}, errors.Join(err, b.Close())
 			}
 		}
 		if r.Version.Compare(stored) <= 0 {
 			continue
 		}
+		won = append(won, r)
 		if len(records) > 1 {
 			if newest == nil {
 				newest = make(map[string]Version, len(records))
@@ -142,11 +174,19 @@ func (s *Store) Apply(records ...Record) (Commit, error) {
 	if err := s.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
 		return Commit{}, errors.Join(fmt.Errorf("store: write: %w", err), b.Close())
 	}
-	return Commit{store: s, batch: b}, nil
+	for _, r := range won {
+		s.recent.note(r)
+	}
+	count := int32(b.Count())
+	s.waiting.Add(count)
+	return Commit{store: s, batch: b, count: count}, nil
 }
 
-// version returns the version stored under a key; zero when there is none.
-func (s *Store) version(key []byte) (Version, error) {
+// version returns the version stored under a record's key; zero when there is none.
+func (s *Store) version(r *Record, key []byte) (Version, error) {
+	if known, ok := s.recent.find(r.Partition, r.Key); ok {
+		return known.Version, nil
+	}
 	b, closer, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return Version{}, nil
@@ -160,6 +200,9 @@ func (s *Store) version(key []byte) (Version, error) {
 
 // Get returns the record of a key, a tombstone included; false when there is none.
 func (s *Store) Get(partition int, key string) (Record, bool, error) {
+	if r, ok := s.recent.find(partition, key); ok {
+		return r, true, nil
+	}
 	b, closer, err := s.db.Get(keyOf(partition, key))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return Record{}, false, nil
@@ -175,6 +218,7 @@ func (s *Store) Get(partition int, key string) (Record, bool, error) {
 func (s *Store) Drop(partition int) error {
 	s.mu.Lock()
 	err := s.db.DeleteRange(prefix(partition), prefix(partition+1), pebble.NoSync)
+	s.recent.forget()
 	s.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("store: drop partition %d: %w", partition, err)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"sync"
+
+	"github.com/skshohagmiah/clusterkit/internal/wakeup"
 )
 
 const (
@@ -26,10 +28,12 @@ var (
 type outbox struct {
 	wake chan struct{} // cap 1
 
-	mu     sync.Mutex
-	queue  []byte
-	spare  []byte
-	closed bool
+	mu       sync.Mutex
+	queue    []byte
+	spare    []byte
+	closed   bool
+	held     bool // somebody flushes soon
+	flushing bool
 }
 
 func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
@@ -37,49 +41,58 @@ func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
 // add queues a message for the next write.
 func (o *outbox) add(m Message) error {
 	o.mu.Lock()
+	defer o.mu.Unlock()
+	err := o.put(m)
+	if err == nil && !o.held && !o.flushing {
+		wakeup.Signal(o.wake)
+	}
+	return err
+}
+
+func (o *outbox) put(m Message) error {
 	switch {
 	case o.closed:
-		o.mu.Unlock()
 		return ErrBroken
 	case len(o.queue)+len(m.Body) > maxQueued:
-		o.mu.Unlock()
 		return ErrBusy
 	}
 	o.queue = Append(o.queue, m)
-	o.mu.Unlock()
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
 	return nil
 }
 
+// hold keeps what is added from waking the writer: the caller flushes soon.
+func (o *outbox) hold() {
+	o.mu.Lock()
+	o.held = true
+	o.mu.Unlock()
+}
+
 // flush writes all that is queued, and what is added meanwhile, in as few
-// writes as possible. Only one goroutine may call it.
+// writes as possible; it ends a hold. While another goroutine is at it, that
+// one writes everything.
 func (o *outbox) flush(w io.Writer) error {
-	for {
-		o.mu.Lock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.held = false
+	if o.flushing {
+		return nil
+	}
+	o.flushing = true
+	defer func() { o.flushing = false }()
+	for len(o.queue) > 0 {
 		b := o.queue
 		o.queue, o.spare = o.spare[:0], nil
 		o.mu.Unlock()
-		if len(b) == 0 {
-			o.keep(b)
-			return nil
-		}
-		if _, err := w.Write(b); err != nil {
+		_, err := w.Write(b)
+		o.mu.Lock()
+		if err != nil {
 			return err
 		}
-		o.keep(b)
+		if cap(b) <= keepBytes {
+			o.spare = b[:0]
+		}
 	}
-}
-
-func (o *outbox) keep(b []byte) {
-	if cap(b) > keepBytes {
-		return
-	}
-	o.mu.Lock()
-	o.spare = b[:0]
-	o.mu.Unlock()
+	return nil
 }
 
 // close refuses what comes from now on.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -16,6 +17,9 @@ const (
 	checkEvery = 10 * time.Second
 	// writeWithin bounds one write to the connection.
 	writeWithin = 10 * time.Second
+	// manyCalls under way make a write wait for lingerFor.
+	manyCalls = 4
+	lingerFor = time.Millisecond
 )
 
 // DialFunc makes a connection. What is read from it comes out of the reader,
@@ -170,6 +174,7 @@ func (l *link) write(ctx context.Context, conn net.Conn, ended <-chan error) err
 	for {
 		select {
 		case <-l.out.wake:
+			l.linger()
 			if err := conn.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
 				return err
 			}
@@ -189,6 +194,20 @@ func (l *link) write(ctx context.Context, conn net.Conn, ended <-chan error) err
 			return ctx.Err()
 		}
 	}
+}
+
+// linger lets calls that are about to be started travel along. When few are
+// under way that is a matter of letting other goroutines run first; when there
+// are many, a moment more spares both ends work, and all of them time.
+func (l *link) linger() {
+	l.mu.Lock()
+	n := len(l.pending)
+	l.mu.Unlock()
+	if n < manyCalls {
+		runtime.Gosched()
+		return
+	}
+	time.Sleep(lingerFor)
 }
 
 func (l *link) wasHeard() bool {

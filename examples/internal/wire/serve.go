@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -51,7 +52,13 @@ func Serve(ctx context.Context, conn net.Conn, r *bufio.Reader, handle Handler) 
 	for {
 		batch, err := next(r)
 		if len(batch) > 0 {
+			// What is answered at once leaves in one write, without a detour
+			// over the writer.
+			out.hold()
 			handle(batch, reply)
+			if flush(conn, out) != nil {
+				cancel()
+			}
 		}
 		switch {
 		case err == io.EOF || err != nil && ctx.Err() != nil:
@@ -81,9 +88,17 @@ func answer(ctx context.Context, conn net.Conn, out *outbox) {
 		case <-ctx.Done():
 			return
 		case <-out.wake:
-			if conn.SetWriteDeadline(time.Now().Add(writeWithin)) != nil || out.flush(conn) != nil {
+			runtime.Gosched() // what is about to be answered as well travels along
+			if flush(conn, out) != nil {
 				return
 			}
 		}
 	}
+}
+
+func flush(conn net.Conn, out *outbox) error {
+	if err := conn.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
+		return err
+	}
+	return out.flush(conn)
 }
