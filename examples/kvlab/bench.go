@@ -16,7 +16,7 @@ const benchKeys = 10_000
 
 // bench measures writes, then reads, at each concurrency.
 func bench(ctx context.Context, o *options) error {
-	c, end, err := cluster(ctx, o, nil)
+	c, end, err := cluster(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,210 @@
 package main
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
 
-func jepsen(context.Context, *options) error { return nil }
+	"github.com/anishathalye/porcupine"
+
+	"github.com/skshohagmiah/clusterkit/examples/internal/linear"
+	"github.com/skshohagmiah/clusterkit/internal/procs"
+)
+
+const (
+	// jepsenNodes is how many nodes a cluster has at the beginning, and
+	// perCluster how many histories it lives for: those that join stay.
+	jepsenNodes = 5
+	perCluster  = 12
+	// jepsenKeys is how many keys a history has.
+	jepsenKeys = 5
+	// opWithin bounds an operation; checkWithin bounds the check of a history.
+	opWithin    = 5 * time.Second
+	checkWithin = time.Minute
+	// enoughOps is how many operations of a history must succeed for it to count.
+	enoughOps = 50
+)
+
+// faults are taken in turn, one per history; "mixed" takes one after the other.
+var faults = []string{"none", "kill", "stop", "cut", "one-way", "join", "drain", "mixed"}
+
+// lab is a cluster under test.
+type lab struct {
+	c     *procs.Cluster
+	gates map[string]*gate
+	end   func()
+}
+
+// jepsen records histories under faults, and checks that each is linearizable.
+func jepsen(ctx context.Context, o *options) error {
+	if o.fault != "" && !slices.Contains(faults, o.fault) {
+		return fmt.Errorf("-fault %q: use one of %s", o.fault, strings.Join(faults, ", "))
+	}
+	var l *lab
+	defer func() {
+		if l != nil {
+			l.close()
+		}
+	}()
+	var bad, ops, failed int
+	for i := range o.histories {
+		if i%perCluster == 0 {
+			if l != nil {
+				l.close()
+			}
+			var err error
+			if l, err = newLab(ctx, o); err != nil {
+				return err
+			}
+		}
+		fault := faults[i%len(faults)]
+		if o.fault != "" {
+			fault = o.fault
+		}
+		h, err := l.history(ctx, o, i, fault)
+		if err != nil {
+			return fmt.Errorf("history %d, %s: %w", i, fault, err)
+		}
+		n, f := h.Count()
+		ops, failed = ops+n, failed+f
+		verdict := h.Check(checkWithin)
+		fmt.Printf("history %3d  %-8s %6d operations, %4d without an answer: %s\n", i, fault, n, f, spell(verdict))
+		switch {
+		case verdict == porcupine.Illegal:
+			bad++
+			picture(o, h, i)
+		case verdict == porcupine.Unknown:
+			return fmt.Errorf("history %d could not be checked in %v: use fewer clients or a shorter -length", i, checkWithin)
+		case n-f < enoughOps && !o.broken:
+			return fmt.Errorf("history %d: only %d operations were answered, want %d: it proves nothing", i, n-f, enoughOps)
+		}
+	}
+	fmt.Printf("%d histories, %d operations, %d without an answer: %d not linearizable\n", o.histories, ops, failed, bad)
+	switch {
+	case o.broken && bad == 0:
+		return errors.New("the broken client was not caught")
+	case !o.broken && bad > 0:
+		return fmt.Errorf("%d histories are not linearizable", bad)
+	}
+	return nil
+}
+
+func spell(r porcupine.CheckResult) string {
+	switch r {
+	case porcupine.Ok:
+		return "linearizable"
+	case porcupine.Illegal:
+		return "NOT LINEARIZABLE"
+	}
+	return "not decided"
+}
+
+// picture keeps a bad history for people.
+func picture(o *options, h *linear.History, i int) {
+	dir := o.out
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	name := filepath.Join(dir, fmt.Sprintf("history-%d", i))
+	err := errors.Join(h.Visualize(name+".html"), os.WriteFile(name+".txt", []byte(h.String()), 0o644))
+	if err != nil {
+		fmt.Println("the history could not be kept:", err)
+		return
+	}
+	fmt.Printf("             see %s.html and %s.txt\n", name, name)
+}
+
+// newLab starts a cluster whose nodes stand behind gates.
+func newLab(ctx context.Context, o *options) (*lab, error) {
+	l := &lab{gates: make(map[string]*gate)}
+	small := *o
+	small.nodes, small.partitions = jepsenNodes, 16
+	var err error
+	l.c, l.end, err = clusterWith(ctx, &small, l.guard)
+	if err != nil {
+		l.closeGates()
+		return nil, err
+	}
+	return l, nil
+}
+
+// guard puts a gate before a node that has not started.
+func (l *lab) guard(n *procs.Node) error {
+	g, err := newGate(n.KV)
+	if err != nil {
+		return err
+	}
+	l.gates[n.ID] = g
+	n.Setenv("KV_ADVERTISE", g.addr())
+	return nil
+}
+
+func (l *lab) close() {
+	l.end()
+	l.closeGates()
+}
+
+func (l *lab) closeGates() {
+	for _, g := range l.gates {
+		g.close()
+	}
+}
+
+// history lets clients work on keys of their own while faults happen.
+func (l *lab) history(ctx context.Context, o *options, number int, fault string) (*linear.History, error) {
+	h := linear.NewHistory()
+	during, cancel := context.WithTimeout(ctx, o.length)
+	defer cancel()
+	var clients sync.WaitGroup
+	errs := make([]error, o.clients)
+	for i := range o.clients {
+		clients.Go(func() { errs[i] = l.client(during, o, h, number, i) })
+	}
+	err := l.hurt(during, fault, rand.New(rand.NewPCG(uint64(number), 3)))
+	clients.Wait()
+	return h, errors.Join(append(errs, err, l.heal(ctx))...)
+}
+
+// client is one client with a connection of its own.
+func (l *lab) client(ctx context.Context, o *options, h *linear.History, number, id int) error {
+	c, err := dial(o.store, l.c.Nodes)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	if o.broken {
+		c = anyReplica{c.(syncKV)}
+	}
+	rng := rand.New(rand.NewPCG(uint64(number), uint64(id)+100))
+	for n := 0; ctx.Err() == nil; n++ {
+		key := fmt.Sprintf("h%d-k%d", number, rng.IntN(jepsenKeys))
+		op, cancel := context.WithTimeout(context.Background(), opWithin)
+		switch p := rng.IntN(10); {
+		case p < 5:
+			h.Get(id, key, func() (string, bool, error) { return c.Get(op, key) })
+		case p < 9:
+			value := fmt.Sprintf("%d-%d-%d", number, id, n)
+			h.Set(id, key, value, func() error { return c.Set(op, key, value) })
+		default:
+			h.Delete(id, key, func() error { return c.Delete(op, key) })
+		}
+		cancel()
+		pause(ctx, time.Duration(rng.IntN(20))*time.Millisecond)
+	}
+	return nil
+}
+
+// anyReplica reads from one replica, as if that were enough.
+type anyReplica struct{ syncKV }
+
+func (a anyReplica) Get(ctx context.Context, key string) (string, bool, error) {
+	v, err := a.GetAny(ctx, key)
+	return found(v, err)
+}

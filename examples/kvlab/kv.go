@@ -52,7 +52,11 @@ func (s syncKV) Set(ctx context.Context, key, value string) error {
 }
 
 func (s syncKV) Get(ctx context.Context, key string) (string, bool, error) {
-	v, err := s.GetContext(ctx, key)
+	return found(s.GetContext(ctx, key))
+}
+
+// found tells a key that is not there from a read that failed.
+func found(v string, err error) (string, bool, error) {
 	if errors.Is(err, syncclient.ErrNotFound) {
 		return "", false, nil
 	}

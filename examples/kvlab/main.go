@@ -75,7 +75,12 @@ func start(ctx context.Context, args []string) error {
 
 // cluster starts the nodes of a store in a directory of their own, and returns
 // what ends them and removes it.
-func cluster(ctx context.Context, o *options, env map[string]string) (*procs.Cluster, func(), error) {
+func cluster(ctx context.Context, o *options) (*procs.Cluster, func(), error) {
+	return clusterWith(ctx, o, func(*procs.Node) error { return nil })
+}
+
+// clusterWith has prepare called for every node before it starts.
+func clusterWith(ctx context.Context, o *options, prepare func(*procs.Node) error) (*procs.Cluster, func(), error) {
 	dir, err := os.MkdirTemp("", "kvlab-")
 	if err != nil {
 		return nil, nil, err
@@ -92,9 +97,6 @@ func cluster(ctx context.Context, o *options, env map[string]string) (*procs.Clu
 		// So many nodes on so few processors only get in one another's way.
 		all["GOMAXPROCS"] = strconv.Itoa(max(1, share))
 	}
-	for k, v := range env {
-		all[k] = v
-	}
 	c, err := procs.New(procs.Config{
 		Binary: filepath.Join(bin, o.store), Dir: dir, Nodes: o.nodes, Partitions: o.partitions, Replicas: o.replicas, Env: all,
 	})
@@ -107,7 +109,15 @@ func cluster(ctx context.Context, o *options, env map[string]string) (*procs.Clu
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	if err := c.Form(ctx); err == nil {
+	for _, n := range c.Nodes {
+		if err == nil {
+			err = prepare(n)
+		}
+	}
+	if err == nil {
+		err = c.Form(ctx)
+	}
+	if err == nil {
 		err = c.Settled(ctx)
 	}
 	if err != nil {

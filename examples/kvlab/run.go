@@ -17,7 +17,7 @@ func run(ctx context.Context, o *options) error {
 	say := func(format string, args ...any) {
 		fmt.Printf("%6.1fs  "+format+"\n", append([]any{time.Since(began).Seconds()}, args...)...)
 	}
-	c, end, err := cluster(ctx, o, nil)
+	c, end, err := cluster(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -96,6 +96,9 @@ func (c *Cluster) Add() (*Node, error) {
 	return n, nil
 }
 
+// Setenv changes a variable of the node's environment, from its next start on.
+func (n *Node) Setenv(name, value string) { n.env = append(n.env, name+"="+value) }
+
 // Close kills every node that still runs and waits for its end.
 func (c *Cluster) Close() {
 	for _, n := range c.Nodes {

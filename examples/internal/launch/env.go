@@ -17,6 +17,8 @@ type Env struct {
 	Options clusterkit.Options
 	// KVAddr is where the store listens, for clients and for other nodes.
 	KVAddr string
+	// KVAdvertise is where others reach it: KV_ADVERTISE, or else what KVAddr says.
+	KVAdvertise string
 	// Level is the least level that is logged.
 	Level slog.Level
 	// Get returns any variable, "" when it is not set: an example may have some of its own.
@@ -53,6 +55,11 @@ func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 		if err := validAddr(e.KVAddr); err != nil {
 			errs = append(errs, fmt.Errorf("KV_ADDR %q: %w", e.KVAddr, err))
 		}
+	}
+	if e.KVAdvertise = get("KV_ADVERTISE"); e.KVAdvertise == "" {
+		e.KVAdvertise = Advertise(e.KVAddr)
+	} else if err := validAddr(e.KVAdvertise); err != nil {
+		errs = append(errs, fmt.Errorf("KV_ADVERTISE %q: %w", e.KVAdvertise, err))
 	}
 	if e.Options.DataDir == "" {
 		e.Options.DataDir = filepath.Join("clusterkit-data", e.Options.NodeID)

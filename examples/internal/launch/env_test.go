@@ -30,8 +30,8 @@ func TestEnvironment(t *testing.T) {
 		e.KVAddr != ":8181" || e.Level != slog.LevelWarn {
 		t.Errorf("got %+v, %v", e, err)
 	}
-	_, err = ReadEnv(env("BOOTSTRAP=maybe", "WEIGHT=-1", "PARTITION_COUNT=many", "KV_ADDR=8181", "LOG_LEVEL=loud"))
-	for _, name := range []string{"NODE_ID", "HTTP_ADDR", "BOOTSTRAP", "WEIGHT", "PARTITION_COUNT", "KV_ADDR", "LOG_LEVEL"} {
+	_, err = ReadEnv(env("BOOTSTRAP=maybe", "WEIGHT=-1", "PARTITION_COUNT=many", "KV_ADDR=8181", "LOG_LEVEL=loud", "KV_ADVERTISE=nowhere"))
+	for _, name := range []string{"NODE_ID", "HTTP_ADDR", "BOOTSTRAP", "WEIGHT", "PARTITION_COUNT", "KV_ADDR", "KV_ADVERTISE", "LOG_LEVEL"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("the error does not name %s: %v", name, err)
 		}

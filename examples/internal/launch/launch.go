@@ -81,7 +81,7 @@ func Run(ctx context.Context, open OpenFunc, prepare ...PrepareFunc) error {
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: env.Level}))
 	env.Options.Logger = logger
-	env.Options.Services = map[string]string{Service: Advertise(env.KVAddr)}
+	env.Options.Services = map[string]string{Service: env.KVAdvertise}
 	for _, p := range prepare {
 		if err := p(&env, logger); err != nil {
 			return err

@@ -81,6 +81,15 @@ func (c *Coordinator) Read(ctx context.Context, partition int, key string) (valu
 	return newest.Value, newest.Version != store.Version{} && !newest.Deleted, nil
 }
 
+// ReadOne returns the record of one member, whichever answers first of those
+// that it asks: one question instead of two, and no promise. It may be older
+// than what a completed write left, and older than what was read before.
+func (c *Coordinator) ReadOne(ctx context.Context, partition int, key string) (value []byte, found bool, err error) {
+	weak := Coordinator{configs: c.configs, transport: c.transport, writer: c.writer, shortcuts: shortcuts{readAny: true, noWriteBack: true}}
+	weak.turn.Store(c.turn.Add(1))
+	return weak.Read(ctx, partition, key)
+}
+
 // Write sets a key, or deletes it. It tries until ctx ends.
 //
 //	nil                 a quorum has it on disk

@@ -123,11 +123,15 @@ func (c *Client) write(ctx context.Context, key string, value []byte, deleted bo
 
 // GetContext is Get that tries until ctx ends.
 func (c *Client) GetContext(ctx context.Context, key string) (string, error) {
+	return c.get(ctx, key, c.coordinator.Read)
+}
+
+func (c *Client) get(ctx context.Context, key string, read func(context.Context, int, string) ([]byte, bool, error)) (string, error) {
 	partition, err := c.partition(ctx, key)
 	if err != nil {
 		return "", err
 	}
-	value, found, err := c.coordinator.Read(ctx, partition, key)
+	value, found, err := read(ctx, partition, key)
 	switch {
 	case err != nil:
 		return "", err
@@ -135,6 +139,12 @@ func (c *Client) GetContext(ctx context.Context, key string) (string, error) {
 		return "", fmt.Errorf("%w: %.80q", ErrNotFound, key)
 	}
 	return string(value), nil
+}
+
+// GetAny returns the value that one replica has: half the work of Get, and
+// perhaps an old value.
+func (c *Client) GetAny(ctx context.Context, key string) (string, error) {
+	return c.get(ctx, key, c.coordinator.ReadOne)
 }
 
 // partition waits for the map, if there is none yet.
