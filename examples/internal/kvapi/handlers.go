@@ -65,6 +65,12 @@ func (p problem) answer(w http.ResponseWriter) {
 	respond(w, p.status, map[string]any{"error": e})
 }
 
+// Refuse answers that a parameter of a request is wrong, for a store that has
+// parameters of its own.
+func Refuse(w http.ResponseWriter, field, message string) {
+	problem{http.StatusBadRequest, "invalid_parameter", field, message}.answer(w)
+}
+
 func respond(w http.ResponseWriter, status int, v any) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
