@@ -10,9 +10,10 @@ NODE    := bin/server-side
 KEEP    ?=
 SEED    ?=
 SEEDS   ?= 1000
+HISTORIES ?= 200
 REPLAY   = $(or $(SEED),$(if $(findstring -,$(SEEDS)),$(SEEDS)))
 
-.PHONY: help demo test lint unit sim histories replay bench bench-quick bench-calm bench-idle bench-failover node clean
+.PHONY: help demo test lint unit sim histories replay jepsen bench-kv bench bench-quick bench-calm bench-idle bench-failover node clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -43,6 +44,16 @@ histories:
 
 replay:
 	@$(GO) run -C $(REPLAYS) . -seeds $(REPLAY) $(if $(ORDER),-order $(ORDER)) $(if $(ORDERS),-orders $(ORDERS))
+
+jepsen: ## 200 histories of 20 s of real processes under faults, each linearizable; a client that breaks a rule is caught (HISTORIES=n)
+	@cd examples && $(GO) run ./kvlab jepsen -store sync -histories $(HISTORIES) -length 20s
+	@cd examples && $(GO) run ./kvlab jepsen -store server-side -histories $$(( ($(HISTORIES) + 7) / 8 )) -length 20s
+	@cd examples && $(GO) run ./kvlab jepsen -store sync -histories 8 -length 20s -broken
+
+bench-kv: ## operations per second and latency of the example stores, at concurrency 1, 8 and 64
+	@cd examples && $(GO) run ./kvlab bench -store sync -nodes 10
+	@cd examples && $(GO) run ./async/bench -nodes 6
+	@cd examples && $(GO) run ./kvlab bench -store server-side -nodes 6
 
 bench: bin/failover ## every bar of the README on this machine, in half an hour; writes bench/results
 	@set -o pipefail; bin/failover -node $(NODE) -raw bench/results/micro.txt | tee bench/results/bars.txt

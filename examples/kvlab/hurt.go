@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/internal/procs"
@@ -40,6 +42,19 @@ func (l *lab) hurtOnce(ctx context.Context, fault string, n *procs.Node, during 
 		}
 		during()
 		return n.Start()
+	case "wipe":
+		// One disk at a time: two of three lost together are a loss that no
+		// protocol makes good.
+		if err := n.Kill(); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(filepath.Join(n.Dir, "data", "kv")); err != nil {
+			return err
+		}
+		if err := n.Start(); err != nil {
+			return err
+		}
+		return ignoreEnd(ctx, l.c.Settled(ctx))
 	case "stop":
 		if err := n.Pause(); err != nil {
 			return err

@@ -33,7 +33,7 @@ const (
 )
 
 // faults are taken in turn, one per history; "mixed" takes one after the other.
-var faults = []string{"none", "kill", "stop", "cut", "one-way", "join", "drain", "mixed"}
+var faults = []string{"none", "kill", "stop", "cut", "one-way", "join", "drain", "wipe", "mixed"}
 
 // lab is a cluster under test.
 type lab struct {

@@ -16,7 +16,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -35,6 +37,9 @@ type options struct {
 	out                         string
 	broken                      bool
 }
+
+// stores are the examples that keep keys and values.
+var stores = []string{"sync", "server-side"}
 
 var commands = map[string]func(context.Context, *options) error{"run": run, "bench": bench, "jepsen": jepsen}
 
@@ -81,6 +86,9 @@ func cluster(ctx context.Context, o *options) (*procs.Cluster, func(), error) {
 
 // clusterWith has prepare called for every node before it starts.
 func clusterWith(ctx context.Context, o *options, prepare func(*procs.Node) error) (*procs.Cluster, func(), error) {
+	if !slices.Contains(stores, o.store) {
+		return nil, nil, fmt.Errorf("-store %q: use one of %s", o.store, strings.Join(stores, ", "))
+	}
 	dir, err := os.MkdirTemp("", "kvlab-")
 	if err != nil {
 		return nil, nil, err
