@@ -54,6 +54,7 @@ bench-kv: ## operations per second and latency of the example stores, at concurr
 	@cd examples && $(GO) run ./kvlab bench -store sync -nodes 10
 	@cd examples && $(GO) run ./async/bench -nodes 6
 	@cd examples && $(GO) run ./kvlab bench -store server-side -nodes 6
+	@cd examples && $(GO) run ./kvlab bench -store server-side -nodes 6 -binary
 
 bench: bin/failover ## every bar of the README on this machine, in half an hour; writes bench/results
 	@set -o pipefail; bin/failover -node $(NODE) -raw bench/results/micro.txt | tee bench/results/bars.txt

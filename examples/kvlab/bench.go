@@ -21,7 +21,7 @@ func bench(ctx context.Context, o *options) error {
 		return err
 	}
 	defer end()
-	client, err := dial(o.store, c.Nodes)
+	client, err := dial(o.store, c.Nodes, o.binary)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"github.com/skshohagmiah/clusterkit/examples/internal/linear"
+	syncclient "github.com/skshohagmiah/clusterkit/examples/sync/client"
 	"github.com/skshohagmiah/clusterkit/internal/procs"
 )
 
@@ -174,13 +175,17 @@ func (l *lab) history(ctx context.Context, o *options, number int, fault string)
 
 // client is one client with a connection of its own.
 func (l *lab) client(ctx context.Context, o *options, h *linear.History, number, id int) error {
-	c, err := dial(o.store, l.c.Nodes)
+	c, err := dial(o.store, l.c.Nodes, id%2 == 0)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close() }()
 	if o.broken {
-		c = anyReplica{c.(syncKV)}
+		one, ok := c.(binaryKV).contextClient.(*syncclient.Client)
+		if !ok {
+			return errors.New("-broken: only the client of sync can be broken")
+		}
+		c = anyReplica{c, one}
 	}
 	rng := rand.New(rand.NewPCG(uint64(number), uint64(id)+100))
 	for n := 0; ctx.Err() == nil; n++ {
@@ -202,9 +207,12 @@ func (l *lab) client(ctx context.Context, o *options, h *linear.History, number,
 }
 
 // anyReplica reads from one replica, as if that were enough.
-type anyReplica struct{ syncKV }
+type anyReplica struct {
+	kv
+	one *syncclient.Client
+}
 
 func (a anyReplica) Get(ctx context.Context, key string) (string, bool, error) {
-	v, err := a.GetAny(ctx, key)
+	v, err := a.one.GetAny(ctx, key)
 	return found(v, err)
 }

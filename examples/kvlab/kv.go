@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/examples/internal/kvapi"
+	serverclient "github.com/skshohagmiah/clusterkit/examples/server-side/client"
 	syncclient "github.com/skshohagmiah/clusterkit/examples/sync/client"
 	"github.com/skshohagmiah/clusterkit/internal/procs"
 )
@@ -28,8 +29,9 @@ type kv interface {
 	Close() error
 }
 
-// dial returns a client of the store that the nodes run.
-func dial(store string, nodes []*procs.Node) (kv, error) {
+// dial returns a client of the store that the nodes run; of server-side, the
+// one that speaks HTTP to any node, or the binary one.
+func dial(store string, nodes []*procs.Node, binary bool) (kv, error) {
 	var seeds, kvs []string
 	for _, n := range nodes {
 		seeds, kvs = append(seeds, n.HTTP), append(kvs, n.KV)
@@ -37,33 +39,45 @@ func dial(store string, nodes []*procs.Node) (kv, error) {
 	switch store {
 	case "sync":
 		c, err := syncclient.NewClient(seeds)
-		return syncKV{c}, err
+		return binaryKV{c}, err
 	case "server-side":
+		if binary {
+			c, err := serverclient.NewClient(seeds)
+			return binaryKV{c}, err
+		}
 		return newHTTP(kvs), nil
 	}
-	return nil, fmt.Errorf("-store %q: use sync or server-side", store)
+	return nil, fmt.Errorf("-store %q has no client here", store)
 }
 
-// syncKV is the client of examples/sync.
-type syncKV struct{ *syncclient.Client }
+// contextClient is what the examples' clients have in common.
+type contextClient interface {
+	SetContext(ctx context.Context, key, value string) error
+	GetContext(ctx context.Context, key string) (string, error)
+	DeleteContext(ctx context.Context, key string) error
+	Close() error
+}
 
-func (s syncKV) Set(ctx context.Context, key, value string) error {
+// binaryKV is the client of an example.
+type binaryKV struct{ contextClient }
+
+func (s binaryKV) Set(ctx context.Context, key, value string) error {
 	return s.SetContext(ctx, key, value)
 }
 
-func (s syncKV) Get(ctx context.Context, key string) (string, bool, error) {
+func (s binaryKV) Get(ctx context.Context, key string) (string, bool, error) {
 	return found(s.GetContext(ctx, key))
 }
 
 // found tells a key that is not there from a read that failed.
 func found(v string, err error) (string, bool, error) {
-	if errors.Is(err, syncclient.ErrNotFound) {
+	if errors.Is(err, syncclient.ErrNotFound) || errors.Is(err, serverclient.ErrNotFound) {
 		return "", false, nil
 	}
 	return v, err == nil, err
 }
 
-func (s syncKV) Delete(ctx context.Context, key string) error { return s.DeleteContext(ctx, key) }
+func (s binaryKV) Delete(ctx context.Context, key string) error { return s.DeleteContext(ctx, key) }
 
 // httpKV sends plain HTTP and JSON to a random node: what curl does.
 type httpKV struct {

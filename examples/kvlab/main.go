@@ -35,7 +35,7 @@ type options struct {
 	length                      time.Duration
 	concurrency                 string
 	out                         string
-	broken                      bool
+	broken, binary              bool
 }
 
 // stores are the examples that keep keys and values.
@@ -71,6 +71,7 @@ func start(ctx context.Context, args []string) error {
 	f.IntVar(&o.clients, "clients", 5, "jepsen: how many at once")
 	f.StringVar(&o.fault, "fault", "", "jepsen: one fault only, instead of all in turn")
 	f.StringVar(&o.out, "out", "", "jepsen: where pictures of bad histories go (default: the temporary directory)")
+	f.BoolVar(&o.binary, "binary", false, "server-side: its client, instead of HTTP and JSON to any node")
 	f.BoolVar(&o.broken, "broken", false, "jepsen: a client that asks any one replica, which must be caught")
 	if err := f.Parse(args[1:]); err != nil {
 		return err

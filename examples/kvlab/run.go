@@ -23,7 +23,7 @@ func run(ctx context.Context, o *options) error {
 	}
 	defer end()
 	say("%d nodes of %s serve, %d partitions with %d replicas each", o.nodes, o.store, o.partitions, o.replicas)
-	client, err := dial(o.store, c.Nodes)
+	client, err := dial(o.store, c.Nodes, o.binary)
 	if err != nil {
 		return err
 	}

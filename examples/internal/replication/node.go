@@ -68,6 +68,7 @@ type Node struct {
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup
 	copies  *http.Client
+	peers   *wire.Pool
 	writes  chan struct{} // one element per write under way
 	asked   chan struct{} // one element per forwarded request under way
 	retired atomic.Bool
@@ -76,14 +77,7 @@ type Node struct {
 	closed bool
 	change chan struct{} // closed at the next topology
 	parts  map[int]*partition
-	peers  map[string]*peer // by node
 	bound  bool
-}
-
-// peer is the way to a node at the address that it had when it was last used.
-type peer struct {
-	addr, to string
-	wire     *wire.Peer
 }
 
 // partition is what this node knows of one partition.
@@ -110,11 +104,12 @@ func New(c Config) *Node {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	n := &Node{
-		c: c, change: make(chan struct{}), parts: make(map[int]*partition), peers: make(map[string]*peer),
+		c: c, change: make(chan struct{}), parts: make(map[int]*partition),
 		copies: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2, IdleConnTimeout: 10 * time.Second, ResponseHeaderTimeout: sourceWithin + time.Second}},
 		writes: make(chan struct{}, maxWrites), asked: make(chan struct{}, maxAsked),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.peers = wire.NewPool(streamPath, n.locate)
 	n.tasks.Go(n.follow)
 	return n
 }
@@ -126,13 +121,7 @@ func (n *Node) Close() {
 	n.closed = true
 	n.mu.Unlock()
 	n.cancel()
-	n.mu.Lock()
-	peers := n.peers
-	n.peers = nil
-	n.mu.Unlock()
-	for _, p := range peers {
-		p.wire.Close()
-	}
+	n.peers.Close()
 	n.tasks.Wait()
 	n.copies.CloseIdleConnections()
 }
@@ -230,29 +219,21 @@ func (n *Node) bind() error {
 
 // start sends a request to a node.
 func (n *Node) start(id string, kind byte, body []byte) *wire.Call {
-	t := n.c.Cluster.Snapshot()
-	node := t.Node(id)
-	if node == nil || node.Service(n.c.Service) == "" {
+	w := n.peers.Get(id)
+	if w == nil {
 		return wire.Failed(wire.ErrBroken)
 	}
-	return n.peer(node.Service(n.c.Service), address(t.ClusterID, id), id, kind, body)
+	return w.Start(kind, body)
 }
 
-func (n *Node) peer(addr, to, id string, kind byte, body []byte) *wire.Call {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.closed {
-		return wire.Failed(wire.ErrBroken)
+// locate finds a node by the topology.
+func (n *Node) locate(id string) (addr, to string) {
+	t := n.c.Cluster.Snapshot()
+	node := t.Node(id)
+	if node == nil {
+		return "", ""
 	}
-	p := n.peers[id]
-	if p == nil || p.addr != addr || p.to != to {
-		if p != nil {
-			n.tasks.Go(p.wire.Close) // its calls fail, and go to the new address
-		}
-		p = &peer{addr: addr, to: to, wire: wire.NewPeer(wire.Dialer(addr, streamPath, to))}
-		n.peers[id] = p
-	}
-	return p.wire.Start(kind, body)
+	return node.Service(n.c.Service), address(t.ClusterID, id)
 }
 
 // address names a node of a cluster in a handshake.

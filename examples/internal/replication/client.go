@@ -1,0 +1,96 @@
+package replication
+
+import (
+	"context"
+	"errors"
+
+	"github.com/skshohagmiah/clusterkit/client"
+	"github.com/skshohagmiah/clusterkit/examples/internal/wire"
+)
+
+// Client asks the primaries itself, over kept connections on which what is
+// asked at the same time travels together. It is safe for concurrent use.
+type Client struct {
+	topology *client.Client
+	peers    *wire.Pool
+}
+
+// NewClient returns a client that routes by the map, whose service must be the
+// nodes' Config.Service. Close it before the map.
+func NewClient(topology *client.Client) *Client {
+	c := &Client{topology: topology}
+	c.peers = wire.NewPool(streamPath, c.locate)
+	return c
+}
+
+// Close breaks every connection and returns when nothing runs any more.
+func (c *Client) Close() { c.peers.Close() }
+
+func (c *Client) locate(node string) (addr, to string) {
+	m := c.topology.Map()
+	if m == nil || m.Node(node) == nil {
+		return "", ""
+	}
+	return m.Node(node).Addr, address(m.ClusterID, node)
+}
+
+// Do has a request answered by the primary of its key, and tries until ctx
+// ends. Errors: ErrUnknown for a write that may be stored, ErrUnavailable if
+// nothing was done.
+func (c *Client) Do(ctx context.Context, req Request) (Answer, error) {
+	body := req.append(nil)
+	unsure := false
+	for {
+		var a Answer
+		err := c.topology.Do(ctx, client.Request{Key: req.Key, Write: req.Op != Get, Idempotent: true}, func(ctx context.Context, t client.Target) error {
+			value, err := c.ask(ctx, t.Node, body)
+			a = Answer{Node: t.Node, Partition: t.Partition, Found: err == nil && req.Op == Get, Value: value}
+			return verdict(err)
+		})
+		switch {
+		case err == nil:
+			return a, nil
+		case errors.Is(err, client.ErrUnknown):
+			unsure = req.Op != Get
+		case !errors.Is(err, client.ErrUnavailable) && !errors.Is(err, client.ErrNoMap):
+			return Answer{}, err
+		}
+		if ctx.Err() != nil {
+			if unsure {
+				return Answer{}, errors.Join(ErrUnknown, err)
+			}
+			return Answer{}, errors.Join(ErrUnavailable, err)
+		}
+	}
+}
+
+// ask asks one node.
+func (c *Client) ask(ctx context.Context, node string, body []byte) ([]byte, error) {
+	w := c.peers.Get(node)
+	if w == nil {
+		return nil, errNotPrimary
+	}
+	call := w.Start(kindAsk, body)
+	select {
+	case <-call.Done():
+		if call.Err != nil {
+			return nil, call.Err
+		}
+		return decodeOutcome(call.Answer.Kind, call.Answer.Body)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// verdict tells the router what an answer means.
+func verdict(err error) error {
+	switch {
+	case err == nil, errors.Is(err, errAbsent):
+		return nil
+	case errors.Is(err, errNotPrimary):
+		return client.NotPrimary("")
+	case errors.Is(err, ErrBusy), errors.Is(err, wire.ErrBusy):
+		return client.NotDone(err)
+	}
+	return err
+}
