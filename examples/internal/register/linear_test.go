@@ -16,7 +16,7 @@ import (
 	"github.com/skshohagmiah/clusterkit/examples/internal/linear"
 )
 
-var seeds = flag.Int("seeds", 60, "histories of TestLinearizable")
+var seeds = flag.Int("seeds", 20, "histories of TestLinearizable")
 
 // history runs five clients against the lab under faults and returns what they saw.
 func history(seed uint64, without, faults string) (h *linear.History, changes int) {

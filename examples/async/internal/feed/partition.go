@@ -57,7 +57,8 @@ type follower struct {
 	sender *sender
 	queued bool // the sender has been told of the partition
 	inSync bool
-	known  bool   // it has said where it is; otherwise it is asked
+	known  bool   // it has said where it is in this epoch
+	ask    bool   // where it is has to be asked again
 	stuck  bool   // what it has is of no use: it must copy
 	at     uint64 // it has everything up to here, on disk
 	// over is since when it lags more than is allowed; 0 when it does not.

@@ -186,7 +186,7 @@ func (s *sender) piece(p *partition, limit int) (piece, bool) {
 	}
 	f.queued = false
 	out := piece{partition: p.index, epoch: p.opened, prev: p.end, last: p.end.Sequence, base: p.base}
-	if !f.known || f.stuck {
+	if !f.known || f.ask || f.stuck {
 		p.mu.Unlock()
 		return out, true
 	}
@@ -220,7 +220,7 @@ func (s *sender) exchange(m appendMessage, parts []*partition) bool {
 		for _, p := range parts {
 			p.mu.Lock()
 			if f := p.followers[s.to]; f != nil {
-				f.known = false
+				f.ask = true
 				p.queue(f)
 			}
 			p.mu.Unlock()
@@ -247,7 +247,7 @@ func (s *sender) settle(p *partition, epoch uint64, at place) {
 		return
 	}
 	was := f.stuck
-	f.known = true
+	f.known, f.ask = true, false
 	f.stuck = at.end == store.Version{} || at.end.Sequence < p.base || !p.history.includes(at.end, p.end.Sequence)
 	if f.stuck {
 		if f.inSync {
