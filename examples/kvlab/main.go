@@ -31,7 +31,7 @@ type options struct {
 	bin                         string
 	nodes, partitions, replicas int
 	ops, histories, clients     int
-	keys, fault                 string
+	fault                       string
 	length                      time.Duration
 	concurrency                 string
 	out                         string

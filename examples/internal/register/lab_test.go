@@ -135,7 +135,6 @@ type labNode struct {
 	self  Member
 	cells *memCells
 	life  *Replica // nil while it is down
-	learn chan struct{}
 	stop  context.CancelFunc
 	runs  sync.WaitGroup
 }
