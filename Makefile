@@ -13,7 +13,7 @@ SEEDS   ?= 1000
 HISTORIES ?= 200
 REPLAY   = $(or $(SEED),$(if $(findstring -,$(SEEDS)),$(SEEDS)))
 
-.PHONY: help demo test lint unit sim histories replay jepsen bench-kv bench bench-quick bench-calm bench-idle bench-failover node clean
+.PHONY: help demo test lint unit sim histories replay jepsen bench-kv bench bench-quick bench-calm bench-moves bench-idle bench-failover node clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -60,10 +60,13 @@ bench: bin/failover ## every bar of the README on this machine, in half an hour;
 	@set -o pipefail; bin/failover -node $(NODE) -raw bench/results/micro.txt | tee bench/results/bars.txt
 
 bench-quick: bin/failover ## the same with a few runs each, in three minutes; for development
-	@bin/failover -node $(NODE) -kills 4 -stops 3 -joins 2 -idle 30s -calm 30s -rounds 10
+	@bin/failover -node $(NODE) -kills 4 -stops 3 -joins 2 -moves 20 -idle 30s -calm 30s -rounds 10
 
 bench-calm: bin/failover ## five minutes of two busy loops per core, during which nobody may be failed over
 	@bin/failover -node $(NODE) -only calm
+
+bench-moves: bin/failover ## how long a planned move of a primary keeps writes waiting
+	@bin/failover -node $(NODE) -only moves
 
 bench-idle: bin/failover ## what a node costs that has nothing to do
 	@bin/failover -node $(NODE) -only idle

@@ -28,6 +28,7 @@ const within = time.Minute
 // size says how much is measured.
 type size struct {
 	kills, stops, joins int
+	moves               int
 	idle, calm          time.Duration
 	rounds              int // of the Go benchmarks
 }
@@ -39,6 +40,7 @@ func main() {
 	flag.StringVar(&b.raw, "raw", "", "file for the output of the Go benchmarks")
 	flag.IntVar(&b.kills, "kills", 30, "kills of each kind")
 	flag.IntVar(&b.stops, "stops", 30, "SIGSTOPs")
+	flag.IntVar(&b.moves, "moves", 80, "planned moves of a primary")
 	flag.IntVar(&b.joins, "joins", 5, "joins")
 	flag.DurationVar(&b.idle, "idle", time.Minute, "how long idle nodes are watched")
 	flag.DurationVar(&b.calm, "calm", 5*time.Minute, "how long busy loops must fail nobody over")
@@ -77,6 +79,7 @@ var sections = []struct {
 	{"leader", func(b *bench, ctx context.Context) error {
 		return b.kill(ctx, true, bar{100 * time.Millisecond, 400 * time.Millisecond})
 	}},
+	{"moves", (*bench).planned},
 	{"stops", (*bench).pause},
 	{"idle", (*bench).resting},
 	{"calm", (*bench).busy},

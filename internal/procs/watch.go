@@ -126,9 +126,11 @@ type Watcher struct {
 func (c *Cluster) Watch(ctx context.Context) *Watcher {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &Watcher{cancel: cancel, wake: make(chan struct{}, 1)}
-	for i, n := range c.Alive() {
+	for _, n := range c.Alive() {
 		w.views = append(w.views, View{Node: n})
-		w.wg.Go(func() { w.poll(ctx, i, n) })
+	}
+	for i, v := range w.views {
+		w.wg.Go(func() { w.poll(ctx, i, v.Node) })
 	}
 	return w
 }
