@@ -18,8 +18,8 @@ import (
 const (
 	// steadyWrites are acknowledged before and after each move.
 	steadyWrites = 30
-	// otherWriters keep the rest of the cluster busy.
-	otherWriters = 4
+	// otherWriters, each without a pause, keep the rest of the cluster busy.
+	otherWriters = 1
 )
 
 // planned measures how long a planned move of a primary keeps writes to its
