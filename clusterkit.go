@@ -110,6 +110,7 @@ func (c *ClusterKit) awaitEnd() {
 }
 
 func (c *ClusterKit) start() error {
+	c.warnInsecure()
 	var err error
 	if c.identity, err = raftstore.LoadIdentity(c.settings.DataDir, c.settings.NodeID); err != nil {
 		return fmt.Errorf("clusterkit: %w", err)

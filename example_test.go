@@ -16,15 +16,15 @@ import (
 )
 
 // node starts the first node of a cluster on a network in memory, so that
-// examples need no ports. A program leaves Network, RaftAddr and DataDir out.
+// examples need no ports. A program leaves Network and DataDir out.
 func node() (*clusterkit.ClusterKit, func()) {
 	dir, err := os.MkdirTemp("", "clusterkit-example-")
 	if err != nil {
 		log.Fatal(err)
 	}
 	ck, err := clusterkit.NewClusterKit(clusterkit.Options{
-		NodeID: "node-1", HTTPAddr: "10.0.0.1:8080", RaftAddr: "10.0.0.1:9001", DataDir: dir,
-		Network: simnet.New(1).Host("10.0.0.1"), Logger: slog.New(slog.DiscardHandler),
+		NodeID: "node-1", HTTPAddr: "127.0.0.1:8080", DataDir: dir,
+		Network: simnet.New(1).Host("127.0.0.1"), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -86,6 +86,17 @@ type Options struct {
 	// of milliseconds.
 	CrashLinksOff bool
 
+	// GossipKeys encrypt and authenticate gossip: AES keys of 16, 24 or 32 bytes,
+	// of which the first encrypts and all decrypt. Who holds one is trusted with
+	// the cluster's membership. Required when GossipAddr is not a loopback
+	// address, unless Insecure is set. Default: gossip in the clear.
+	GossipKeys [][]byte
+	// Insecure lets a node without TLS or without GossipKeys listen on addresses
+	// that are not loopback ones: whoever reaches them then owns the cluster. It
+	// is logged as a warning at every start, and the metric clusterkit_insecure
+	// is 1.
+	Insecure bool
+
 	// OnQuorumLoss says what becomes of a node that has no lease, because it is
 	// cut off from the Raft quorum, or there is none. Default Fence.
 	OnQuorumLoss QuorumLoss
@@ -201,6 +212,7 @@ func (o Options) resolve() (settings, error) {
 		s.Network = machine{}
 	}
 	s.limits = rebalance.Limits{HealAfter: o.HealAfter}
+	s.setSecurity(bad)
 	return s, errors.Join(errs...)
 }
 

@@ -14,7 +14,7 @@ func TestDefaults(t *testing.T) {
 		{Options{NodeID: "node-1", HTTPAddr: ":8080"}, Options{NodeName: "Server-1", RaftAddr: "127.0.0.1:9001", GossipAddr: "127.0.0.1:10001", Bootstrap: true}},
 		{Options{NodeID: "node-2", HTTPAddr: ":8081", JoinAddr: "localhost:8080"}, Options{NodeName: "Server-2", RaftAddr: "127.0.0.1:9002", GossipAddr: "127.0.0.1:10002"}},
 		{Options{NodeID: "node-1", HTTPAddr: ":8080", JoinAddr: "localhost:8081"}, Options{NodeName: "Server-1", RaftAddr: "127.0.0.1:9001", GossipAddr: "127.0.0.1:10001"}},
-		{Options{NodeID: "alpha", HTTPAddr: "10.0.0.1:80", RaftAddr: "10.0.0.1:7000", Bootstrap: true}, Options{NodeName: "alpha", RaftAddr: "10.0.0.1:7000", GossipAddr: "10.0.0.1:8000", Bootstrap: true}},
+		{Options{NodeID: "alpha", HTTPAddr: "10.0.0.1:80", RaftAddr: "10.0.0.1:7000", Bootstrap: true, Insecure: true}, Options{NodeName: "alpha", RaftAddr: "10.0.0.1:7000", GossipAddr: "10.0.0.1:8000", Bootstrap: true}},
 	} {
 		s, err := tc.in.resolve()
 		if err != nil {

@@ -106,7 +106,7 @@ func (r *running) open(port *peer.Port, w way) error {
 	s := &r.kit.settings
 	var err error
 	gc := gossip.Config{
-		ClusterID: w.clusterID, Profile: gossipProfiles[s.Profile], Seeds: w.seeds, Network: s.Network, Logger: s.Logger,
+		ClusterID: w.clusterID, Profile: gossipProfiles[s.Profile], Seeds: w.seeds, Keys: s.GossipKeys, Network: s.Network, Logger: s.Logger,
 		Self: topology.Member{
 			NodeID: r.record.ID, UUID: r.record.UUID, Incarnation: r.record.Incarnation,
 			GossipAddr: r.record.GossipAddr, RaftAddr: r.record.RaftAddr, HTTPAddr: r.record.IP,

@@ -31,7 +31,7 @@ const (
 )
 
 // Config says who this node is and how it gossips. All fields but Profile,
-// Seeds, Links and OnReport are required.
+// Seeds, Keys, Links and OnReport are required.
 type Config struct {
 	// ClusterID labels every packet; those of other clusters are dropped.
 	ClusterID string
@@ -41,6 +41,9 @@ type Config struct {
 	Profile Profile
 	// Seeds are gossip addresses of members to begin with.
 	Seeds []string
+	// Keys encrypt and authenticate all gossip: the first encrypts, all
+	// decrypt, and what none of them decrypts is dropped. None: in the clear.
+	Keys [][]byte
 	// Links carries crash links; nil switches them off.
 	Links Links
 	// OnReport receives this node's own evidence, to be told to others. It is
@@ -163,6 +166,11 @@ func (g *Gossip) config() (*memberlist.Config, error) {
 	mc.Delegate, mc.Events, mc.Alive = g.delegate, g.delegate, g.delegate
 	mc.Logger = newLogger(g.c.Logger)
 	mc.DNSConfigPath = ""
+	if len(g.c.Keys) > 0 {
+		if mc.Keyring, err = memberlist.NewKeyring(g.c.Keys, g.c.Keys[0]); err != nil {
+			return nil, fmt.Errorf("gossip: GossipKeys: %w", err)
+		}
+	}
 	return mc, nil
 }
 

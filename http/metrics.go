@@ -86,6 +86,7 @@ type collector struct {
 	planned                                            *prometheus.Desc
 	goroutines                                         *prometheus.Desc
 	streams                                            *prometheus.Desc
+	insecure                                           *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*collector)(nil)
@@ -133,6 +134,7 @@ func newCollector(c Config, b buildJSON, f *feed) *collector {
 		planned:     d("rebalance_moves", "Moves of the newest rebalance by kind.", "kind"),
 		goroutines:  d("goroutines", "Goroutines of the whole process."),
 		streams:     d("watch_subscribers", "Open streams of /events."),
+		insecure:    d("insecure", "1 if Options.Insecure leaves the cluster port or gossip unprotected."),
 	}
 }
 
@@ -157,6 +159,7 @@ func (m *collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	gauge(m.streams, float64(len(m.feed.slots)))
+	gauge(m.insecure, oneIf(m.c.Insecure))
 	m.collectTopology(m.c.Source.Topology(), gauge)
 	m.collectConsensus(m.c.Node.Consensus(), gauge)
 	h := m.c.Node.Hooks()

@@ -93,6 +93,9 @@ type Config struct {
 	Operator Operator
 	// Lease says what the node's lease is like. Default: not shown.
 	Lease func() Lease
+	// Insecure says that the node was told to speak unprotected with other
+	// machines.
+	Insecure bool
 	// Logger takes panics of handlers. Default: none.
 	Logger *slog.Logger
 	// Started is when the node was made.

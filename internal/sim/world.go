@@ -115,6 +115,7 @@ func (w *World) Start(i int) error {
 	o := clusterkit.Options{
 		NodeID: Name(i), HTTPAddr: ip(i) + ":8080", RaftAddr: ip(i) + ":9001", GossipAddr: ip(i) + ":10001",
 		DataDir: filepath.Join(w.dir, Name(i)), Config: &config, Network: n.Host, Clock: clock, Logger: w.logger.With("node", Name(i)),
+		Insecure: true, // nobody but the nodes is on this network
 	}
 	if i > 1 {
 		o.JoinAddr = ip(1) + ":8080"

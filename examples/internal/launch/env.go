@@ -1,12 +1,14 @@
 package launch
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/skshohagmiah/clusterkit"
 )
@@ -40,6 +42,18 @@ func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 		}
 		return n
 	}
+	truth := func(name string) bool {
+		v := get(name)
+		if v == "" {
+			return false
+		}
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s %q: use true or false", name, v))
+		}
+		return b
+	}
+	var err error
 	e := Env{KVAddr: get("KV_ADDR"), Get: get, Options: clusterkit.Options{
 		NodeID: get("NODE_ID"), NodeName: get("NODE_NAME"), HTTPAddr: get("HTTP_ADDR"), RaftAddr: get("RAFT_ADDR"),
 		GossipAddr: get("GOSSIP_ADDR"), JoinAddr: get("JOIN_ADDR"), DataDir: get("DATA_DIR"), Zone: get("ZONE"),
@@ -64,12 +78,10 @@ func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 	if e.Options.DataDir == "" {
 		e.Options.DataDir = filepath.Join("clusterkit-data", e.Options.NodeID)
 	}
-	if v := get("BOOTSTRAP"); v != "" {
-		b, err := strconv.ParseBool(v)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("BOOTSTRAP %q: use true or false", v))
-		}
-		e.Options.Bootstrap = b
+	e.Options.Bootstrap = truth("BOOTSTRAP")
+	e.Options.Insecure = truth("INSECURE")
+	if e.Options.GossipKeys, err = gossipKeys(get("GOSSIP_KEYS")); err != nil {
+		errs = append(errs, err)
 	}
 	if v := get("LOG_LEVEL"); v != "" {
 		if err := e.Level.UnmarshalText([]byte(v)); err != nil {
@@ -77,6 +89,21 @@ func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 		}
 	}
 	return e, errors.Join(errs...)
+}
+
+// gossipKeys decodes keys in base64, separated by commas. The error repeats none.
+func gossipKeys(text string) (keys [][]byte, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	for i, word := range strings.Split(text, ",") {
+		key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(word))
+		if err != nil {
+			return nil, fmt.Errorf("GOSSIP_KEYS: key %d: use base64 of 16, 24 or 32 random bytes, the first key encrypts", i+1)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
 }
 
 func validAddr(addr string) error {
