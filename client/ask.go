@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -66,7 +67,7 @@ func (c *Client) askOne(ctx context.Context, t Target, fn func(context.Context, 
 		return outcome{safe, "", errOpen}
 	}
 	if t.Addr == "" {
-		return outcome{safe, "", errors.New("the node has not registered the service")}
+		return outcome{safe, "", fmt.Errorf("the node has not registered the service %q", c.o.service)}
 	}
 	began := c.now()
 	err := fn(ctx, t)

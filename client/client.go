@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,8 @@ type Client struct {
 	tasks  sync.WaitGroup
 
 	mu      sync.Mutex
-	changed chan struct{} // closed at the next map
+	changed chan struct{} // closed at the next map, and the next trouble
+	trouble error         // why the last round of nodes brought no map; nil if it did
 	nodes   map[string]*nodeState
 	budget  budget
 }
@@ -41,6 +43,7 @@ type nodeState struct {
 type options struct {
 	service   string
 	tls       *tls.Config
+	token     string
 	logger    *slog.Logger
 	poll      time.Duration
 	attempt   time.Duration
@@ -62,6 +65,11 @@ func WithService(name string) Option { return func(o *options) { o.service = nam
 // HTTP returns a client that uses it too.
 func WithTLS(c *tls.Config) Option { return func(o *options) { o.tls = c } }
 
+// WithAuthToken sends the token to the nodes' cluster API, as "Authorization:
+// Bearer": that of Options.AuthToken. It goes to no other service of theirs,
+// and without WithTLS everybody on the way can read it. Default: none.
+func WithAuthToken(token string) Option { return func(o *options) { o.token = token } }
+
 // WithLogger has changes and troubles logged. Default: nothing is.
 func WithLogger(l *slog.Logger) Option { return func(o *options) { o.logger = l } }
 
@@ -73,7 +81,8 @@ func WithPollInterval(d time.Duration) Option { return func(o *options) { o.poll
 func WithAttemptTimeout(d time.Duration) Option { return func(o *options) { o.attempt = d } }
 
 // WithHedging sends a read to a second replica when the first has not answered
-// after d, and takes whichever answers first. Default: off.
+// after d, and takes whichever answers first: about the p95 of a read is a good
+// d. It needs a read policy that lets a second replica answer. Default: off.
 func WithHedging(d time.Duration) Option { return func(o *options) { o.hedge = d } }
 
 // WithReadPolicy says where reads go. Default ReadPrimary.
@@ -97,7 +106,8 @@ type ReadPolicy uint8
 const (
 	// ReadPrimary asks the primary alone.
 	ReadPrimary ReadPolicy = iota
-	// ReadNearest asks the in-sync replica that has answered fastest lately.
+	// ReadNearest asks the in-sync replica that has answered fastest lately,
+	// and now and then another, so that it notices which one that is.
 	ReadNearest
 	// ReadAny asks the in-sync replicas in turn.
 	ReadAny
@@ -119,8 +129,8 @@ func New(seeds []string, opts ...Option) (*Client, error) {
 			return nil, fmt.Errorf("client: seed %q: use host:port, for example 10.0.0.1:8080", s)
 		}
 	}
-	if o.poll <= 0 || o.attempt <= 0 || o.conns <= 0 || o.hedge < 0 || o.policy > ReadAny {
-		return nil, errors.New("client: an option is out of range: intervals, timeouts and connections are positive")
+	if err := o.validate(); err != nil {
+		return nil, err
 	}
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: o.tls, DialContext: o.dial,
@@ -138,6 +148,27 @@ func New(seeds []string, opts ...Option) (*Client, error) {
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.tasks.Go(func() { c.follow(seeds) })
 	return c, nil
+}
+
+// validate names what is wrong with the options.
+func (o *options) validate() error {
+	switch {
+	case o.poll <= 0:
+		return fmt.Errorf("client: WithPollInterval(%v): use a time above 0", o.poll)
+	case o.attempt <= 0:
+		return fmt.Errorf("client: WithAttemptTimeout(%v): use a time above 0", o.attempt)
+	case o.conns <= 0:
+		return fmt.Errorf("client: WithConnections(%d): use a number above 0", o.conns)
+	case o.policy > ReadAny:
+		return fmt.Errorf("client: WithReadPolicy(%d): use ReadPrimary, ReadNearest or ReadAny", o.policy)
+	case o.hedge < 0:
+		return fmt.Errorf("client: WithHedging(%v): use a time above 0", o.hedge)
+	case o.hedge > 0 && o.policy == ReadPrimary:
+		return errors.New("client: WithHedging has no second replica to ask: add WithReadPolicy(ReadNearest) or ReadAny")
+	case strings.ContainsAny(o.token, "\r\n"):
+		return errors.New("client: WithAuthToken: a token has no line breaks: trim it")
+	}
+	return nil
 }
 
 // Close ends everything that the client has begun, and returns when no
@@ -158,7 +189,10 @@ func (c *Client) HTTP() *http.Client { return c.http }
 // Map returns the newest map, or nil before there is one.
 func (c *Client) Map() *Map { return c.current.Load() }
 
-// Ready returns the map, and waits for it if there is none yet.
+// Ready returns the map, and waits for it if there is none yet. It does not
+// wait when the nodes answer what waiting cannot change: ErrIncompatible, or
+// that they do not know the client's token. See Do for the other errors, which
+// say what each node answered last.
 func (c *Client) Ready(ctx context.Context) (*Map, error) {
 	return c.newer(ctx, 0)
 }
@@ -166,18 +200,42 @@ func (c *Client) Ready(ctx context.Context) (*Map, error) {
 // newer waits for a map above the version.
 func (c *Client) newer(ctx context.Context, version uint64) (*Map, error) {
 	for {
-		changed := c.next()
+		c.mu.Lock()
+		changed, trouble := c.changed, c.trouble
+		c.mu.Unlock()
 		if m := c.current.Load(); m != nil && m.Version > version {
 			return m, nil
+		}
+		var final *hopeless
+		if errors.As(trouble, &final) {
+			return nil, fmt.Errorf("%w: %w", ErrNoMap, trouble)
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			if trouble != nil {
+				return nil, fmt.Errorf("%w: %w: %w", ErrNoMap, trouble, ctx.Err())
+			}
 			return nil, fmt.Errorf("%w: %w", ErrNoMap, ctx.Err())
 		case <-c.ctx.Done():
 			return nil, ErrClosed
 		}
 	}
+}
+
+// troubled notes why no node has answered with a map; nil that one has.
+func (c *Client) troubled(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.trouble = err; err != nil && c.current.Load() == nil {
+		c.announce()
+	}
+}
+
+// announce wakes whoever waits for a map. The caller holds mu.
+func (c *Client) announce() {
+	close(c.changed)
+	c.changed = make(chan struct{})
 }
 
 // next returns a channel that is closed when the next map arrives.
@@ -210,8 +268,7 @@ func (c *Client) publish(m *Map) {
 			delete(c.nodes, id)
 		}
 	}
-	close(c.changed)
-	c.changed = make(chan struct{})
+	c.announce()
 }
 
 // now is the time on the client's clock.

@@ -25,8 +25,13 @@ type cluster struct {
 	mu      sync.Mutex
 	doc     topology.Document
 	changed chan struct{}
-	fetches atomic.Int64
+	fetches atomic.Int64 // GET and HEAD
+	bodies  atomic.Int64 // maps that were sent
+	heads   atomic.Int64
 	streams atomic.Int64
+	tried   atomic.Int64 // streams, those that were refused too
+	last    atomic.Value // the host of the newest stream
+	token   string       // that every request must have
 	noSSE   bool
 }
 
@@ -38,21 +43,39 @@ func newCluster(t *testing.T, partitions int, primaries ...string) *cluster {
 }
 
 func fake(partitions int, primaries ...string) *cluster {
+	c := model(partitions, primaries...)
+	c.Server = httptest.NewServer(c.handler())
+	for i := range c.doc.Cluster.Nodes {
+		c.doc.Cluster.Nodes[i].IP = c.addr()
+	}
+	return c
+}
+
+// model is a fake cluster that nobody serves yet.
+func model(partitions int, primaries ...string) *cluster {
 	c := &cluster{changed: make(chan struct{})}
 	c.doc.Cluster.ID, c.doc.Cluster.Version = "c1", 1
 	c.doc.HashConfig = topology.HashDocument{Algorithm: "xxhash64", Encoding: "uint64", Modulo: partitions, Format: "partition-%d"}
-	m := http.NewServeMux()
-	m.HandleFunc("/cluster", c.cluster)
-	m.HandleFunc("/events", c.events)
-	c.Server = httptest.NewServer(m)
-	addr := c.Listener.Addr().String()
 	for _, id := range []string{"a", "b", "c"} {
 		c.doc.Cluster.Nodes = append(c.doc.Cluster.Nodes, topology.NodeDocument{
-			ID: id, IP: addr, Status: "active", Services: map[string]string{"kv": "kv-" + id},
+			ID: id, Status: "active", Services: map[string]string{"kv": "kv-" + id},
 		})
 	}
 	c.lead(primaries...)
 	return c
+}
+
+func (c *cluster) handler() http.Handler {
+	m := http.NewServeMux()
+	m.HandleFunc("/cluster", c.cluster)
+	m.HandleFunc("/events", c.events)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c.token != "" && r.Header.Get("Authorization") != "Bearer "+c.token {
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return
+		}
+		m.ServeHTTP(w, r)
+	})
 }
 
 func (c *cluster) addr() string { return c.Listener.Addr().String() }
@@ -80,6 +103,9 @@ func (c *cluster) lead(primaries ...string) {
 
 func (c *cluster) cluster(w http.ResponseWriter, r *http.Request) {
 	c.fetches.Add(1)
+	if r.Method == http.MethodHead {
+		c.heads.Add(1)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	tag := fmt.Sprintf(`"%d"`, c.doc.Cluster.Version)
@@ -88,10 +114,14 @@ func (c *cluster) cluster(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
+	if r.Method == http.MethodGet {
+		c.bodies.Add(1)
+	}
 	_ = json.NewEncoder(w).Encode(c.doc)
 }
 
 func (c *cluster) events(w http.ResponseWriter, r *http.Request) {
+	c.tried.Add(1)
 	if c.noSSE {
 		http.Error(w, "no streams here", http.StatusServiceUnavailable)
 		return
@@ -102,6 +132,7 @@ func (c *cluster) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusOK)
+	c.last.Store(r.Host)
 	c.streams.Add(1)
 	for {
 		c.mu.Lock()
@@ -138,17 +169,23 @@ func open(t *testing.T, c *cluster, opts ...client.Option) *client.Client {
 func TestNewNamesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	for want, call := range map[string]func() (*client.Client, error){
-		"seeds is empty":  func() (*client.Client, error) { return client.New(nil) },
-		`seed "10.0.0.1"`: func() (*client.Client, error) { return client.New([]string{"10.0.0.1"}) },
-		"option is out of range": func() (*client.Client, error) {
-			return client.New([]string{"h:1"}, client.WithPollInterval(-1))
-		},
+		"seeds is empty":      func() (*client.Client, error) { return client.New(nil) },
+		`seed "10.0.0.1"`:     func() (*client.Client, error) { return client.New([]string{"10.0.0.1"}) },
+		"WithPollInterval":    func() (*client.Client, error) { return newWith(client.WithPollInterval(-1)) },
+		"WithAttemptTimeout":  func() (*client.Client, error) { return newWith(client.WithAttemptTimeout(0)) },
+		"WithConnections":     func() (*client.Client, error) { return newWith(client.WithConnections(0)) },
+		"WithReadPolicy(9)":   func() (*client.Client, error) { return newWith(client.WithReadPolicy(9)) },
+		"WithHedging(-1ns)":   func() (*client.Client, error) { return newWith(client.WithHedging(-1)) },
+		"add WithReadPolicy(": func() (*client.Client, error) { return newWith(client.WithHedging(1)) },
+		"WithAuthToken":       func() (*client.Client, error) { return newWith(client.WithAuthToken("secret\n")) },
 	} {
 		if _, err := call(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
 }
+
+func newWith(o client.Option) (*client.Client, error) { return client.New([]string{"h:1"}, o) }
 
 // TestRoutesByKey: a write goes to the primary's service, with the epoch.
 func TestRoutesByKey(t *testing.T) {
@@ -349,7 +386,7 @@ func TestQuorum(t *testing.T) {
 		down string
 		n    int
 		ok   bool
-	}{{"", 2, true}, {"a", 2, true}, {"ab", 2, false}, {"", 4, false}, {"abc", 1, false}, {"bc", 1, true}} {
+	}{{"", 2, true}, {"a", 2, true}, {"ab", 2, false}, {"", 4, false}, {"", 0, false}, {"abc", 1, false}, {"bc", 1, true}} {
 		err := client.Quorum(t.Context(), nodes, tc.n, func(ctx context.Context, n *client.Node) error {
 			if strings.Contains(tc.down, n.ID) {
 				return fail

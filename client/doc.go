@@ -16,5 +16,6 @@
 //
 // The map comes from GET /cluster of any node, changes from its /events stream;
 // while no stream can be had, HEAD and the ETag are polled. docs/client.md is the
-// specification for other languages, with test vectors in ring/testdata.
+// specification for other languages, with test vectors in ring/testdata and
+// testdata.
 package client

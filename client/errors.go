@@ -1,8 +1,10 @@
 package client
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 )
 
 var (
@@ -15,6 +17,9 @@ var (
 	ErrClosed = errors.New("client: closed")
 	// ErrNoMap: no seed has answered with a map within the context.
 	ErrNoMap = errors.New("client: no node answers with a map of the cluster")
+	// ErrIncompatible: the cluster hashes keys in a way, or has a map of a
+	// form, that this version does not know. ErrNoMap wraps it.
+	ErrIncompatible = errors.New("client: the map is not one that this version can route by: upgrade the client")
 )
 
 // NotPrimary says that the node that was asked is not the primary, and did
@@ -64,7 +69,7 @@ const (
 	unsure
 )
 
-// judge sorts an attempt's error. A dial that failed sent nothing.
+// judge sorts an attempt's error. A dial or a handshake that failed sent nothing.
 func judge(err error) (verdict, string) {
 	var np *notPrimary
 	var nd *notDone
@@ -74,8 +79,22 @@ func judge(err error) (verdict, string) {
 		return done, ""
 	case errors.As(err, &np):
 		return moved, np.hint
-	case errors.As(err, &nd), dialFailed(err):
+	case errors.As(err, &nd), notSent(err):
 		return safe, ""
 	}
 	return unsure, ""
 }
+
+// notSent reports whether no connection came about, so that nothing was sent.
+func notSent(err error) bool {
+	var op *net.OpError
+	var certificate *tls.CertificateVerificationError
+	var record tls.RecordHeaderError // the other side speaks no TLS
+	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &certificate) || errors.As(err, &record)
+}
+
+// hopeless is an answer of a node that asking again will not change.
+type hopeless struct{ err error }
+
+func (e *hopeless) Error() string { return e.err.Error() }
+func (e *hopeless) Unwrap() error { return e.err }

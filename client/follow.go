@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -33,48 +32,127 @@ const (
 	// silence is how long a stream may be quiet: the server's heartbeat comes
 	// every 15 seconds.
 	silence = 40 * time.Second
+	// reopenMin and reopenMax bound the pause before another stream, which
+	// doubles with each that did not last: steady is what counts as lasting.
+	reopenMin = 20 * time.Millisecond
+	reopenMax = 30 * time.Second
+	steady    = 5 * time.Second
 )
 
-// dialFailed reports whether no connection came about, so that nothing was sent.
-func dialFailed(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
+// follower keeps the map of a client. It belongs to the goroutine of follow.
+type follower struct {
+	c     *Client
+	seeds []string
+	etag  string
+	first string // the node that knows better, and is asked first; "" for none
+
+	stream  string             // the node whose events are read; "" for none
+	abandon context.CancelFunc // ends that stream
+	events  chan struct{}      // cap 1: it has brought something
+	ended   chan time.Duration // cap 1: it has ended, after that time
+	// reopen fires when another stream may be tried; nil while one may at once.
+	reopen <-chan time.Time
+	pause  time.Duration
 }
 
 // follow keeps the map until the client is closed: it fetches it, then waits
-// for a word of change from an event stream, for Refresh, or for the poll.
+// for a word of change from an event stream, from Refresh, or from the poll.
 func (c *Client) follow(seeds []string) {
-	etag, wait := "", tryMin
-	events := make(chan struct{}, 1)
-	lost := make(chan struct{}, 1)
+	f := &follower{c: c, seeds: seeds, events: make(chan struct{}, 1), ended: make(chan time.Duration, 1), pause: reopenMin}
 	var streams sync.WaitGroup
 	defer streams.Wait()
-	streaming := false
+	wait := tryMin
 	for c.ctx.Err() == nil {
-		addr, tag, err := c.fetchAny(seeds, etag)
+		addr, err := f.fetchAny()
+		c.troubled(err)
 		if err != nil {
 			c.o.logger.Debug("no node answers with a map", "error", err)
 			c.rest(wait/2 + rand.N(wait))
 			wait = min(2*wait, tryMax)
 			continue
 		}
-		etag, wait = tag, tryMin
-		if !streaming && !c.o.noStreams {
-			streaming = true
-			streams.Go(func() { c.stream(addr, events, lost) })
+		wait = tryMin
+		switch {
+		case c.o.noStreams || f.reopen != nil:
+		case f.stream == "":
+			var ctx context.Context
+			ctx, f.abandon = context.WithCancel(c.ctx)
+			f.stream = addr
+			streams.Go(func() { f.ended <- c.stream(ctx, addr, f.events) })
+		case !f.counts(f.stream):
+			// Its cluster has given the node up, of which it may never hear.
+			f.abandon()
 		}
+		f.await()
+		c.rest(fetchPause)
+	}
+	if f.abandon != nil {
+		f.abandon()
+	}
+}
+
+// counts reports whether the node at the address is an active member.
+func (f *follower) counts(addr string) bool {
+	return slices.ContainsFunc(f.c.current.Load().Nodes, func(n *Node) bool { return n.HTTP == addr && n.Active })
+}
+
+// await returns when the map should be fetched.
+func (f *follower) await() {
+	c := f.c
+	for {
 		poll := time.NewTimer(c.o.poll + rand.N(c.o.poll/5+1))
 		select {
-		case <-events:
+		case <-f.events:
+			f.first = f.stream // the others may hear of it later
 		case <-c.refresh:
-		case <-lost:
-			streaming = false
+		case lasted := <-f.ended:
+			f.retire(lasted)
+		case <-f.reopen:
+			f.reopen = nil
 		case <-poll.C:
+			if f.unchanged() {
+				continue
+			}
 		case <-c.ctx.Done():
 		}
 		poll.Stop()
-		c.rest(fetchPause)
+		return
 	}
+}
+
+// retire notes the end of the stream, and when the next one may be opened.
+// Where none lasts, trying for one must not become a poll of its own.
+func (f *follower) retire(lasted time.Duration) {
+	f.abandon()
+	f.stream = ""
+	if lasted >= steady {
+		f.pause = reopenMin
+	}
+	f.reopen = time.After(f.pause/2 + rand.N(f.pause))
+	f.pause = min(2*f.pause, reopenMax)
+}
+
+// unchanged asks a node for the ETag of its map, and reports whether it is the
+// known one. Another node each time: one that is cut off from its cluster says
+// for ever that nothing has changed.
+func (f *follower) unchanged() bool {
+	nodes := f.c.current.Load().Nodes
+	if len(nodes) == 0 {
+		return false
+	}
+	addr := nodes[rand.IntN(len(nodes))].HTTP
+	ctx, cancel := context.WithTimeout(f.c.ctx, fetchWithin)
+	defer cancel()
+	resp, err := f.c.get(ctx, http.MethodHead, addr, "/cluster", "")
+	if err != nil {
+		return false // fetchAny finds one that answers
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return false
+	}
+	f.first = addr
+	return resp.Header.Get("ETag") == f.etag
 }
 
 // rest sleeps, but not beyond Close.
@@ -87,32 +165,36 @@ func (c *Client) rest(d time.Duration) {
 	}
 }
 
-// fetchAny fetches the map from the first node that answers, the known ones
-// in random order first, then the seeds. It returns the node and the new ETag.
-func (c *Client) fetchAny(seeds []string, etag string) (addr, tag string, err error) {
-	addrs := slices.Clone(seeds)
+// fetchAny fetches the map from the first node that answers, which it returns:
+// the one that knows better, the known ones in random order, the seeds.
+func (f *follower) fetchAny() (string, error) {
+	c := f.c
+	var addrs []string
 	if m := c.current.Load(); m != nil {
-		known := make([]string, 0, len(m.Nodes))
 		for _, n := range m.Nodes {
 			if n.Active {
-				known = append(known, n.HTTP)
+				addrs = append(addrs, n.HTTP)
 			}
 		}
-		rand.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] })
-		addrs = append(known, addrs...)
+		rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
+	}
+	if f.first != "" {
+		addrs = slices.Insert(addrs, 0, f.first)
+		f.first = ""
 	}
 	var errs []error
-	for _, addr := range addrs {
+	for _, addr := range append(addrs, f.seeds...) {
 		if c.ctx.Err() != nil {
-			return "", "", ErrClosed
+			return "", ErrClosed
 		}
-		tag, err := c.fetch(addr, etag)
+		tag, err := c.fetch(addr, f.etag)
 		if err == nil {
-			return addr, tag, nil
+			f.etag = tag
+			return addr, nil
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", addr, err))
 	}
-	return "", "", errors.Join(errs...)
+	return "", errors.Join(errs...)
 }
 
 func (c *Client) url(addr, path string) string {
@@ -122,18 +204,26 @@ func (c *Client) url(addr, path string) string {
 	return "http://" + addr + path
 }
 
-// fetch asks one node for the map. An unchanged one costs a 304.
-func (c *Client) fetch(addr, etag string) (string, error) {
-	ctx, cancel := context.WithTimeout(c.ctx, fetchWithin)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url(addr, "/cluster"), nil)
+// get asks a node's cluster API, and only that, under the client's token.
+func (c *Client) get(ctx context.Context, method, addr, path, etag string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.url(addr, path), nil)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if etag != "" {
 		req.Header.Set("If-None-Match", etag)
 	}
-	resp, err := c.http.Do(req)
+	if c.o.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.o.token)
+	}
+	return c.http.Do(req)
+}
+
+// fetch asks one node for the map. An unchanged one costs a 304.
+func (c *Client) fetch(addr, etag string) (string, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, fetchWithin)
+	defer cancel()
+	resp, err := c.get(ctx, http.MethodGet, addr, "/cluster", etag)
 	if err != nil {
 		return "", err
 	}
@@ -142,6 +232,8 @@ func (c *Client) fetch(addr, etag string) (string, error) {
 	case http.StatusNotModified:
 		return etag, nil
 	case http.StatusOK:
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return "", &hopeless{fmt.Errorf("GET /cluster answers %s: give WithAuthToken the cluster's token", resp.Status)}
 	default:
 		return "", fmt.Errorf("GET /cluster answers %s", resp.Status)
 	}
@@ -156,7 +248,8 @@ func (c *Client) fetch(addr, etag string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if old := c.current.Load(); old != nil && old.ClusterID != m.ClusterID {
+	old := c.current.Load()
+	if old != nil && old.ClusterID != m.ClusterID {
 		return "", fmt.Errorf("the node belongs to another cluster (%s, ours is %s)", m.ClusterID, old.ClusterID)
 	}
 	c.publish(m)
@@ -175,36 +268,29 @@ func parseMap(body []byte, service string) (*Map, error) {
 	return newMap(&d, service)
 }
 
-// stream follows a node's events until they end, and then says so. Each word
-// of change wakes the follower; what has changed it learns from the map.
-func (c *Client) stream(addr string, events, lost chan<- struct{}) {
-	defer wake(lost)
-	ctx, cancel := context.WithCancel(c.ctx)
+// stream follows a node's events until they end, and returns how long that was.
+// Each word of change wakes the follower; what has changed it learns from the map.
+func (c *Client) stream(ctx context.Context, addr string, events chan<- struct{}) (lasted time.Duration) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	quiet := time.AfterFunc(silence, cancel)
 	defer quiet.Stop()
-	version := uint64(0)
-	if m := c.current.Load(); m != nil {
-		version = m.Version
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s?from=%d", c.url(addr, "/events"), version), nil)
+	resp, err := c.get(ctx, http.MethodGet, addr, fmt.Sprintf("/events?from=%d", c.current.Load().Version), "")
 	if err != nil {
-		return
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return
+		return 0
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return
+		return 0
 	}
+	began := c.now()
+	defer func() { lasted = c.now() - began }()
 	// Data lines may be as long as a map: only their beginning matters here.
 	r := bufio.NewReaderSize(resp.Body, 4<<10)
 	for {
 		line, partial, err := r.ReadLine()
 		if err != nil {
-			return
+			return 0 // see above
 		}
 		quiet.Reset(silence)
 		change := bytes.HasPrefix(line, []byte("data:"))

@@ -67,6 +67,11 @@ func (m *Map) Node(id string) *Node {
 // errNoMap means that a node has not learned the topology yet.
 var errNoMap = errors.New("client: the node has no map yet")
 
+// incompatible says why a map is refused.
+func incompatible(format string, args ...any) error {
+	return &hopeless{fmt.Errorf("%w: %w", ErrIncompatible, fmt.Errorf(format, args...))}
+}
+
 // newMap reads the public form of a topology. It refuses what it cannot route
 // by: an unknown hash, a partition that is missing.
 func newMap(d *topology.Document, service string) (*Map, error) {
@@ -75,18 +80,18 @@ func newMap(d *topology.Document, service string) (*Map, error) {
 	}
 	hash, err := ring.ParseHash(d.HashConfig.Algorithm)
 	if err != nil || d.HashConfig.Algorithm == "" {
-		return nil, fmt.Errorf("client: the cluster hashes keys by %q, which this version does not know: upgrade the client", d.HashConfig.Algorithm)
+		return nil, incompatible("hash_config.algorithm is %q, and xxhash64, fnv1a and md5 are known", d.HashConfig.Algorithm)
 	}
 	if d.HashConfig.Seed != 0 || d.HashConfig.Encoding != hash.Encoding() || d.HashConfig.Format != ring.Format {
-		return nil, fmt.Errorf("client: the cluster's hash_config %+v is not one that this version knows: upgrade the client", d.HashConfig)
+		return nil, incompatible("hash_config is %+v, and seed 0, encoding %q and format %q are known", d.HashConfig, hash.Encoding(), ring.Format)
 	}
 	count := d.HashConfig.Modulo
 	if count < 1 || count > topology.MaxPartitions || len(d.Cluster.PartitionMap.Partitions) != count {
-		return nil, fmt.Errorf("client: the map has %d partitions, and its modulo is %d", len(d.Cluster.PartitionMap.Partitions), count)
+		return nil, incompatible("it has %d partitions, and its modulo is %d", len(d.Cluster.PartitionMap.Partitions), count)
 	}
 	m := &Map{ClusterID: d.Cluster.ID, Version: d.Cluster.Version, Partitions: make([]Partition, count)}
 	if m.locator, err = ring.NewLocator(hash, count); err != nil {
-		return nil, fmt.Errorf("client: %w", err)
+		return nil, incompatible("%w", err)
 	}
 	for _, n := range d.Cluster.Nodes {
 		node := &Node{ID: n.ID, HTTP: n.IP, Addr: n.IP, Zone: n.Zone, Active: n.Status == topology.NodeActive.String()}
@@ -104,7 +109,7 @@ func newMap(d *topology.Document, service string) (*Map, error) {
 	for i := range m.Partitions {
 		p, ok := d.Cluster.PartitionMap.Partitions[topology.Name(i)]
 		if !ok {
-			return nil, fmt.Errorf("client: the map lacks %s", topology.Name(i))
+			return nil, incompatible("it lacks %s", topology.Name(i))
 		}
 		m.Partitions[i] = Partition{ID: p.ID, Index: i, Epoch: p.Epoch, Primary: m.Node(p.PrimaryNode)}
 		for _, id := range p.ReplicaNodes {

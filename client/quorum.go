@@ -13,6 +13,9 @@ import (
 // wraps all of theirs as soon as n cannot be reached any more, or when ctx
 // ends. Every call has returned when Quorum does, so fn should heed its context.
 func Quorum(ctx context.Context, nodes []*Node, n int, fn func(context.Context, *Node) error) error {
+	if n < 1 {
+		return fmt.Errorf("client: a quorum of %d was asked for: use 1 to the number of nodes", n)
+	}
 	if n > len(nodes) {
 		return fmt.Errorf("client: a quorum of %d was asked for, and there are %d nodes", n, len(nodes))
 	}

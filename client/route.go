@@ -17,6 +17,10 @@ const (
 	pauseMax = 250 * time.Millisecond
 	// latencyShare is the weight of the newest latency in the moving average.
 	latencyShare = 8
+	// exploreEvery: one in so many reads of the nearest goes to the next in
+	// turn. A node that was slow once would never be asked again. It is prime,
+	// so that the turns reach every replica.
+	exploreEvery = 61
 )
 
 // Request says what is asked for.
@@ -173,11 +177,11 @@ func (k *call) again(ctx context.Context, m *Map) (*Map, error) {
 	if !granted {
 		return nil, k.failure(errors.New("the retry budget is used up"))
 	}
+	changed := c.next()
+	c.Refresh()
 	if k.hint != "" {
 		return m, nil // the node that was asked knows better: ask at once
 	}
-	changed := c.next()
-	c.Refresh()
 	pause := time.NewTimer(k.pause/2 + rand.N(k.pause))
 	defer pause.Stop()
 	k.pause = min(2*k.pause, pauseMax)
@@ -218,7 +222,9 @@ func (c *Client) pick(p *Partition, other *Node) *Node {
 	if len(nodes) == 0 {
 		return nil
 	}
-	start := int(c.turn.Add(1) % uint64(len(nodes)))
+	turn := c.turn.Add(1)
+	start := int(turn % uint64(len(nodes)))
+	nearest := c.o.policy == ReadNearest && turn%exploreEvery != 0
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var best *Node
@@ -229,10 +235,10 @@ func (c *Client) pick(p *Partition, other *Node) *Node {
 		if s.circuit.open > 0 && c.now() < s.circuit.until {
 			continue
 		}
-		if best == nil || c.o.policy == ReadNearest && s.latency < least {
+		if best == nil || s.latency < least {
 			best, least = n, s.latency
 		}
-		if c.o.policy != ReadNearest {
+		if !nearest {
 			break
 		}
 	}
