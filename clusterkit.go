@@ -192,6 +192,7 @@ func (c *ClusterKit) serveHTTP() error {
 	if err != nil {
 		return fmt.Errorf("clusterkit: listen on HTTPAddr %s: %w (is another process using it? choose another HTTPAddr)", c.settings.HTTPAddr, err)
 	}
+	c.settings.warnOfAccess()
 	c.settings.HTTPAddr = c.advertisedHTTP(l.Addr())
 	server := ckhttp.NewServer(c.handler, c.settings.Logger)
 	c.task("http", func(ctx context.Context) error {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"time"
@@ -58,6 +60,29 @@ func ExampleNewClusterKit() {
 	_, err := clusterkit.NewClusterKit(clusterkit.Options{NodeID: "node-1", HTTPAddr: "8080"})
 	fmt.Println(err)
 	// Output: clusterkit: Options.HTTPAddr "8080": use host:port, for example 127.0.0.1:8080
+}
+
+func ExampleOptions_authToken() {
+	// Operations over HTTP need the token; so do reads, with AuthReads.
+	_, err := clusterkit.NewClusterKit(clusterkit.Options{
+		NodeID: "node-1", HTTPAddr: ":8080", AuthToken: "secret", AuthReads: true,
+	})
+	fmt.Println(err)
+	// Output: clusterkit: Options.AuthToken has 6 characters: use 16 to 512, for example of: head -c 32 /dev/urandom | base64
+}
+
+func ExampleBearerTokens() {
+	// While the cluster changes over from one token to another, both are good.
+	authorize := clusterkit.BearerTokens("the-old-token-0123456789", "the-new-token-9876543210")
+	for _, token := range []string{"the-old-token-0123456789", "the-new-token-9876543210", "a-guess"} {
+		r := httptest.NewRequest(http.MethodPost, "/rebalance", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		fmt.Println(authorize(r))
+	}
+	// Output:
+	// <nil>
+	// <nil>
+	// the token is not the cluster's: compare it with AuthToken of the node's options
 }
 
 func ExampleClusterKit_OnTransition() {

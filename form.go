@@ -172,10 +172,6 @@ func (c *ClusterKit) ask(ctx context.Context, addr string) (topology.Document, [
 // fetch gets one JSON answer of a member's HTTP API. It follows no redirect:
 // the address is the operator's, and no other is dialled.
 func (c *ClusterKit) fetch(ctx context.Context, addr, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
-	if err != nil {
-		return err
-	}
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			return c.settings.Network.DialContext(ctx, addr)
@@ -186,7 +182,7 @@ func (c *ClusterKit) fetch(ctx context.Context, addr, path string, into any) err
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	resp, err := client.Do(req)
+	resp, err := c.get(ctx, &client, "http://"+addr+path)
 	if err != nil {
 		return err
 	}
@@ -197,6 +193,8 @@ func (c *ClusterKit) fetch(ctx context.Context, addr, path string, into any) err
 		return err
 	case resp.StatusCode == http.StatusServiceUnavailable:
 		return errNoCluster
+	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
+		return fmt.Errorf("GET %s answered %s: set AuthToken to the cluster's", path, resp.Status)
 	case resp.StatusCode != http.StatusOK:
 		return fmt.Errorf("GET %s answered %s: is this a ClusterKit HTTP address?", path, resp.Status)
 	}
@@ -204,6 +202,27 @@ func (c *ClusterKit) fetch(ctx context.Context, addr, path string, into any) err
 		return fmt.Errorf("GET %s: %w: is this a ClusterKit HTTP address?", path, err)
 	}
 	return nil
+}
+
+// get asks without the token first, and with it when that is asked for: a
+// token that nobody needs to see should not cross the network.
+func (c *ClusterKit) get(ctx context.Context, client *http.Client, url string) (*http.Response, error) {
+	token := ""
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return nil, err
+		}
+		if token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
+		resp, err := client.Do(req)
+		if err != nil || resp.StatusCode != http.StatusUnauthorized || token != "" || c.settings.AuthToken == "" {
+			return resp, err
+		}
+		_ = resp.Body.Close() // an error that is known by its status
+		token = c.settings.AuthToken
+	}
 }
 
 // backoff doubles from joinBackoffMin to joinBackoffMax with full jitter.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,13 +94,30 @@ type Options struct {
 	GossipKeys [][]byte
 	// Insecure lets a node without TLS or without GossipKeys listen on addresses
 	// that are not loopback ones: whoever reaches them then owns the cluster. It
-	// is logged as a warning at every start, and the metric clusterkit_insecure
-	// is 1.
+	// also takes operations over HTTP from everybody where there is neither
+	// AuthToken nor Authorize. It is logged as a warning at every start, and the
+	// metric clusterkit_insecure is 1.
 	Insecure bool
 
 	// OnQuorumLoss says what becomes of a node that has no lease, because it is
 	// cut off from the Raft quorum, or there is none. Default Fence.
 	OnQuorumLoss QuorumLoss
+
+	// AuthToken is the secret that operations over HTTP must carry, as
+	// "Authorization: Bearer TOKEN": 16 to 512 characters that no one can guess
+	// (head -c 32 /dev/urandom | base64), the same on every node. Nodes send it to
+	// members that ask for it when they join. Default: none, and operations are
+	// taken from this machine alone, unless Insecure is set.
+	AuthToken string
+	// Authorize decides about requests instead of AuthToken, which is then only
+	// what this node sends to others: nil admits, an error that wraps
+	// ErrForbidden is answered with 403, any other with 401, with its text. It is
+	// called concurrently, for every request that needs permission, and must not
+	// read the body. BearerTokens makes one that knows several tokens.
+	Authorize func(*http.Request) error
+	// AuthReads makes reads over HTTP need permission too, but for /health,
+	// /ready and the dashboard's empty page.
+	AuthReads bool
 
 	// Logger receives what the node has to say. Default slog.Default().
 	Logger *slog.Logger
@@ -185,6 +203,7 @@ func (o Options) resolve() (settings, error) {
 	s.setIdentity(bad)
 	s.setCluster(bad)
 	s.setFounding(bad)
+	s.setAccess(bad)
 	if o.MaxVoters < 0 || o.MaxVoters > 0 && o.MaxVoters%2 == 0 {
 		bad("MaxVoters %d: use an odd number, at most 9; 0 means 5", o.MaxVoters)
 	}

@@ -26,6 +26,8 @@ const (
 	codeForbidden  code = "forbidden"
 	codeMediaType  code = "unsupported_media_type"
 
+	codeUnauthorized code = "unauthorized"
+
 	codeNotImplemented code = "not_implemented"
 	codeInternal       code = "internal"
 )
@@ -49,6 +51,8 @@ var statusOf = map[code]int{
 	codeForbidden:  http.StatusForbidden,
 	codeMediaType:  http.StatusUnsupportedMediaType,
 
+	codeUnauthorized: http.StatusUnauthorized,
+
 	codeNotImplemented: http.StatusNotImplemented,
 }
 
@@ -61,8 +65,11 @@ type failure struct {
 
 // fail answers with an error.
 func fail(w http.ResponseWriter, f *failure) {
-	if statusOf[f.code] == http.StatusServiceUnavailable {
+	switch statusOf[f.code] {
+	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="clusterkit"`)
 	}
 	write(w, statusOf[f.code], map[string]any{"error": map[string]string{"code": string(f.code), "message": f.message}})
 }

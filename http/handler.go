@@ -125,8 +125,13 @@ func (h *Handler) routes() []route {
 // handle registers a route for a method; GET includes HEAD. Every request is
 // counted.
 func (h *Handler) handle(method string, r route) {
+	need := needs(method, r.path)
 	serve := func(w http.ResponseWriter, req *http.Request) {
-		if f := checkQuery(req, r.query); f != nil {
+		f := h.c.Access.permits(req, need)
+		if f == nil {
+			f = checkQuery(req, r.query)
+		}
+		if f != nil {
 			fail(w, f)
 			return
 		}

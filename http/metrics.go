@@ -87,6 +87,7 @@ type collector struct {
 	goroutines                                         *prometheus.Desc
 	streams                                            *prometheus.Desc
 	insecure                                           *prometheus.Desc
+	access                                             *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*collector)(nil)
@@ -135,6 +136,7 @@ func newCollector(c Config, b buildJSON, f *feed) *collector {
 		goroutines:  d("goroutines", "Goroutines of the whole process."),
 		streams:     d("watch_subscribers", "Open streams of /events."),
 		insecure:    d("insecure", "1 if Options.Insecure leaves the cluster port or gossip unprotected."),
+		access:      d("http_access", "1, with who may read and who may operate over HTTP: token, machine (this one alone) or anyone.", "may", "who"),
 	}
 }
 
@@ -160,6 +162,8 @@ func (m *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(m.streams, float64(len(m.feed.slots)))
 	gauge(m.insecure, oneIf(m.c.Insecure))
+	gauge(m.access, 1, "read", m.c.Access.who(toRead))
+	gauge(m.access, 1, "operate", m.c.Access.who(toOperate))
 	m.collectTopology(m.c.Source.Topology(), gauge)
 	m.collectConsensus(m.c.Node.Consensus(), gauge)
 	h := m.c.Node.Hooks()

@@ -66,6 +66,7 @@ func operated(o Operator) *Handler {
 // post sends JSON.
 func post(h *Handler, path, body string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	r.RemoteAddr, r.Host = "127.0.0.1:40000", "localhost:8080"
 	r.Header.Set("Content-Type", "application/json")
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])

@@ -91,6 +91,9 @@ type Config struct {
 	Node   Node
 	// Operator carries out operations. Default: none, and they answer 501.
 	Operator Operator
+	// Access says who may ask for what. Default: everybody reads, and this
+	// machine operates.
+	Access Access
 	// Lease says what the node's lease is like. Default: not shown.
 	Lease func() Lease
 	// Insecure says that the node was told to speak unprotected with other

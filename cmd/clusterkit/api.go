@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
@@ -44,9 +45,11 @@ func (a *address) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// api is the flag that every command that asks a node has.
+// api are the flags that every command that asks a node has.
 type api struct {
-	Addr address `required:"" placeholder:"HOST:PORT" help:"HTTP API of any node."`
+	Addr      address `required:"" placeholder:"HOST:PORT" help:"HTTP API of any node."`
+	Token     string  `env:"CLUSTERKIT_TOKEN" placeholder:"TOKEN" help:"The cluster's token. Others on this machine see a command line: the variable, or --token-file, keeps it from them."`
+	TokenFile string  `env:"CLUSTERKIT_TOKEN_FILE" placeholder:"FILE" help:"File with the cluster's token."`
 
 	dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil for the machine's network
 }
@@ -85,6 +88,9 @@ func (a api) open(ctx context.Context, path string, query url.Values, header htt
 	for name, values := range header {
 		req.Header[name] = values
 	}
+	if err := a.authorize(req); err != nil {
+		return nil, err
+	}
 	resp, err := a.client().Do(req)
 	if err != nil {
 		var at *url.Error
@@ -105,6 +111,36 @@ func (a api) open(ctx context.Context, path string, query url.Values, header htt
 		return nil, fmt.Errorf("%s answers: %w", u.Host, answer.Error)
 	}
 	return nil, a.stranger(u, resp.Status)
+}
+
+// maxTokenFile bounds a token file: a token has at most 512 characters.
+const maxTokenFile = 4 << 10
+
+// authorize gives a request the cluster's token, if there is one.
+func (a api) authorize(req *http.Request) error {
+	token := a.Token
+	if a.TokenFile != "" && token == "" {
+		f, err := os.Open(a.TokenFile)
+		if err != nil {
+			return fmt.Errorf("the token: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		b, err := io.ReadAll(io.LimitReader(f, maxTokenFile))
+		if err != nil {
+			return fmt.Errorf("the token: %w", err)
+		}
+		token = strings.TrimSpace(string(b))
+		if token == "" {
+			return fmt.Errorf("the token: %s is empty", a.TokenFile)
+		}
+	}
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errors.New("the token has a character that does not fit into a header: copy it whole, on one line")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	return nil
 }
 
 // stranger is the error for an answer that ClusterKit would not give.

@@ -129,6 +129,33 @@ func TestKey(t *testing.T) {
 	wantParts(t, "key", out, "primary", "node-1 10.0.0.1:8080")
 }
 
+func TestTokensAreSent(t *testing.T) {
+	t.Parallel()
+	sent := make(chan string, 1)
+	addr := frozen(t, map[string]http.HandlerFunc{"/partitions/key": func(w http.ResponseWriter, r *http.Request) {
+		sent <- r.Header.Get("Authorization")
+		answering(http.StatusUnauthorized, "application/json", `{"error":{"code":"unauthorized","message":"this needs the cluster's token"}}`)(w, r)
+	}})
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("of-the-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for flag, want := range map[string]string{"--token=of-the-flag": "Bearer of-the-flag", "--token-file=" + file: "Bearer of-the-file"} {
+		code, _, errs := command(t.Context(), "key", "--addr", addr, flag, "k")
+		if got := <-sent; got != want || code != exitFailed {
+			t.Errorf("%s: sent %q, exit %d", flag, got, code)
+		}
+		wantParts(t, "the error", errs, "answers: this needs the cluster's token")
+	}
+	for flag, want := range map[string]string{"--token=a\nb": "one line", "--token-file=" + file + "x": "no such file"} {
+		code, _, errs := command(t.Context(), "key", "--addr", addr, flag, "k")
+		if code != exitFailed {
+			t.Errorf("%q: exit %d", flag, code)
+		}
+		wantParts(t, "the error", errs, "the token", want)
+	}
+}
+
 // TestAnswersOfStrangers asks what is not ClusterKit, or not there.
 func TestAnswersOfStrangers(t *testing.T) {
 	t.Parallel()

@@ -40,6 +40,7 @@ func ask(ctx context.Context, n *Node, path string, into any) error {
 	if err != nil {
 		return err
 	}
+	n.authorize(req)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
@@ -49,6 +50,13 @@ func ask(ctx context.Context, n *Node, path string, into any) error {
 		return fmt.Errorf("procs: GET http://%s%s: %s", n.HTTP, path, resp.Status)
 	}
 	return json.NewDecoder(resp.Body).Decode(into)
+}
+
+// authorize gives a request what the node asks for.
+func (n *Node) authorize(r *http.Request) {
+	if n.token != "" {
+		r.Header.Set("Authorization", "Bearer "+n.token)
+	}
 }
 
 // Map returns a running node's map.

@@ -27,7 +27,8 @@ type Config struct {
 	Nodes int
 	// Partitions and Replicas are the cluster's configuration.
 	Partitions, Replicas int
-	// Env is added to every node's environment.
+	// Env is added to every node's environment. AUTH_TOKEN in it goes into
+	// every request to the nodes as well.
 	Env map[string]string
 }
 
@@ -39,6 +40,7 @@ type Node struct {
 	Dir                    string
 	env                    []string
 	binary                 string
+	token                  string
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -72,7 +74,7 @@ func (c *Cluster) Add() (*Node, error) {
 	addr := func(k int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[k])) }
 	n := &Node{
 		ID: "node-" + strconv.Itoa(i), binary: c.Binary, Dir: filepath.Join(c.Dir, "node-"+strconv.Itoa(i)),
-		HTTP: addr(0), Raft: addr(1), Gossip: addr(2), KV: addr(3),
+		HTTP: addr(0), Raft: addr(1), Gossip: addr(2), KV: addr(3), token: c.Env["AUTH_TOKEN"],
 	}
 	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
 		return nil, err

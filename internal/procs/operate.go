@@ -45,6 +45,7 @@ func post(ctx context.Context, n *Node, path string, body []byte) (again bool, e
 		return false, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	n.authorize(req)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return true, err

@@ -57,7 +57,7 @@ func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 	e := Env{KVAddr: get("KV_ADDR"), Get: get, Options: clusterkit.Options{
 		NodeID: get("NODE_ID"), NodeName: get("NODE_NAME"), HTTPAddr: get("HTTP_ADDR"), RaftAddr: get("RAFT_ADDR"),
 		GossipAddr: get("GOSSIP_ADDR"), JoinAddr: get("JOIN_ADDR"), DataDir: get("DATA_DIR"), Zone: get("ZONE"),
-		Weight: number("WEIGHT"), Hash: get("HASH"),
+		Weight: number("WEIGHT"), Hash: get("HASH"), AuthToken: get("AUTH_TOKEN"),
 		Config: &clusterkit.Config{PartitionCount: number("PARTITION_COUNT"), ReplicationFactor: number("REPLICATION_FACTOR")},
 	}}
 	for _, name := range []string{"NODE_ID", "HTTP_ADDR", "KV_ADDR"} {
@@ -80,6 +80,7 @@ func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 	}
 	e.Options.Bootstrap = truth("BOOTSTRAP")
 	e.Options.Insecure = truth("INSECURE")
+	e.Options.AuthReads = truth("AUTH_READS")
 	if e.Options.GossipKeys, err = gossipKeys(get("GOSSIP_KEYS")); err != nil {
 		errs = append(errs, err)
 	}

@@ -23,18 +23,19 @@ func TestEnvironment(t *testing.T) {
 	e, err := ReadEnv(env("NODE_ID=node-2", "NODE_NAME=two", "HTTP_ADDR=:8081", "RAFT_ADDR=127.0.0.1:9002", "GOSSIP_ADDR=127.0.0.1:10002",
 		"JOIN_ADDR=127.0.0.1:8080", "BOOTSTRAP=false", "DATA_DIR=/tmp/x", "KV_ADDR=:8181", "PARTITION_COUNT=64",
 		"REPLICATION_FACTOR=2", "HASH=fnv1a", "ZONE=z", "WEIGHT=3", "LOG_LEVEL=warn",
-		"INSECURE=true", "GOSSIP_KEYS=MDEyMzQ1Njc4OWFiY2RlZg==, ZmVkY2JhOTg3NjU0MzIxMA=="))
+		"INSECURE=true", "GOSSIP_KEYS=MDEyMzQ1Njc4OWFiY2RlZg==, ZmVkY2JhOTg3NjU0MzIxMA==",
+		"AUTH_TOKEN=0123456789abcdef", "AUTH_READS=true"))
 	o := e.Options
 	if err != nil || o.NodeID != "node-2" || o.NodeName != "two" || o.HTTPAddr != ":8081" || o.RaftAddr != "127.0.0.1:9002" ||
 		o.GossipAddr != "127.0.0.1:10002" || o.JoinAddr != "127.0.0.1:8080" || o.Bootstrap || o.DataDir != "/tmp/x" ||
 		o.Config.PartitionCount != 64 || o.Config.ReplicationFactor != 2 || o.Hash != "fnv1a" || o.Zone != "z" || o.Weight != 3 ||
 		!o.Insecure || len(o.GossipKeys) != 2 || string(o.GossipKeys[1]) != "fedcba9876543210" ||
-		e.KVAddr != ":8181" || e.Level != slog.LevelWarn {
+		o.AuthToken != "0123456789abcdef" || !o.AuthReads || e.KVAddr != ":8181" || e.Level != slog.LevelWarn {
 		t.Errorf("got %+v, %v", e, err)
 	}
 	_, err = ReadEnv(env("BOOTSTRAP=maybe", "WEIGHT=-1", "PARTITION_COUNT=many", "KV_ADDR=8181", "LOG_LEVEL=loud", "KV_ADVERTISE=nowhere",
-		"INSECURE=perhaps", "GOSSIP_KEYS=s3cret!"))
-	for _, name := range []string{"NODE_ID", "HTTP_ADDR", "BOOTSTRAP", "WEIGHT", "PARTITION_COUNT", "KV_ADDR", "KV_ADVERTISE", "LOG_LEVEL", "INSECURE", "GOSSIP_KEYS"} {
+		"INSECURE=perhaps", "GOSSIP_KEYS=s3cret!", "AUTH_READS=perhaps"))
+	for _, name := range []string{"NODE_ID", "HTTP_ADDR", "BOOTSTRAP", "WEIGHT", "PARTITION_COUNT", "KV_ADDR", "KV_ADVERTISE", "LOG_LEVEL", "INSECURE", "GOSSIP_KEYS", "AUTH_READS"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("the error does not name %s: %v", name, err)
 		}
