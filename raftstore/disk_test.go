@@ -85,7 +85,10 @@ func TestOldLogBytesAreReadForEver(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := newGuard(func(error) {})
-	d := &disk{below: db, path: logFile, g: g}
+	d, err := newDisk(db, logFile, g, false)
+	if err != nil {
+		t.Fatal(err)
+	}
 	f := newFSM(g, logFile)
 	last, err := d.LastIndex()
 	if err != nil || last == 0 {

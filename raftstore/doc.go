@@ -14,8 +14,11 @@
 //	     ▲                                                   │ term lost, disk
 //	     └───────────────────────────────────────────────────┘ hung, or failed
 //
-// Storage is not trusted. Each log entry carries a checksum; the log names the
-// identity it belongs to, so that an emptied or exchanged one is refused; a
+// Storage is not trusted. Log entries, terms, votes, the identity and what a
+// snapshot says of itself carry checksums; the log says where it ends, and how
+// far snapshots went; it names the identity it belongs to, so that an emptied
+// or exchanged one is refused. Open verifies all of that, so that a node holds
+// everything that it has ever acknowledged, or does not start. A
 // storage error stops this node and never panics the process that embeds it; a
 // leader whose log write hangs falls silent, so that the others elect another.
 // Every Raft stream begins by naming the server it is meant for: a node with a

@@ -34,14 +34,14 @@ func (s *sickStore) StoreLogs(logs []*raft.Log) error {
 	return s.logStore.StoreLogs(logs)
 }
 
-func (s *sickStore) SetUint64(key []byte, v uint64) error {
+func (s *sickStore) Set(key, v []byte) error {
 	if s.panics.Load() {
 		panic("page 7: invalid page type")
 	}
 	if err := s.failing.Load(); err != nil {
 		return *err
 	}
-	return s.logStore.SetUint64(key, v)
+	return s.logStore.Set(key, v)
 }
 
 // sickCluster is a cluster of three whose disks can be made sick.

@@ -1,10 +1,12 @@
 package raftstore
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -45,6 +47,15 @@ type identityForm struct {
 	// HasLog is set once the log was created under this identity: from then
 	// on a missing or empty log is a lost vote, not a first start.
 	HasLog bool `json:"has_log"`
+	// Checksum is the CRC-32C of the file without it, spelled the way that sum
+	// does. The first version wrote none.
+	Checksum string `json:"checksum,omitempty"`
+}
+
+// sum returns the checksum of the form.
+func (f identityForm) sum() string {
+	b := fmt.Appendf(nil, "%d %q %q %q %d %t", f.Format, f.UUID, f.NodeID, f.ClusterID, f.Incarnation, f.HasLog)
+	return fmt.Sprintf("%08x", crc32.Checksum(b, castagnoli))
 }
 
 // LoadIdentity reads the identity of the DataDir, or makes one in a DataDir
@@ -83,7 +94,7 @@ func (i *Identity) load(nodeID string) error {
 	case err != nil:
 		return fmt.Errorf("raftstore: read %s: %w", path, err)
 	default:
-		if err := i.check(path, b, nodeID); err != nil {
+		if err := i.check(path, b, nodeID, "restore it, or wipe the whole DataDir to join as a new node"); err != nil {
 			return err
 		}
 	}
@@ -96,18 +107,15 @@ func (i *Identity) load(nodeID string) error {
 	return nil
 }
 
-// check takes over the form in b, or says why it is refused.
-func (i *Identity) check(path string, b []byte, nodeID string) error {
-	var f identityForm
-	err := json.Unmarshal(b, &f)
-	if err == nil && (f.UUID == "" || f.NodeID == "") {
-		err = errors.New("uuid or node_id is missing")
-	}
+// check takes over the form in b, or says why it is refused, and what to do
+// about one that is damaged.
+func (i *Identity) check(path string, b []byte, nodeID, remedy string) error {
+	f, err := parseIdentity(b)
 	if err != nil {
-		return fmt.Errorf("raftstore: %s is damaged: %w: restore it, or wipe the whole DataDir to join as a new node", path, err)
+		return fmt.Errorf("raftstore: %s is damaged: %w: %s", path, err, remedy)
 	}
 	if f.Format != identityFormat {
-		return fmt.Errorf("raftstore: %s has format %d, this version knows %d: upgrade this node", path, f.Format, identityFormat)
+		return fmt.Errorf("raftstore: %s has format %d, this version knows %d: upgrade this node; if it is not older, %s", path, f.Format, identityFormat, remedy)
 	}
 	if f.NodeID != nodeID {
 		return fmt.Errorf("raftstore: DataDir %s belongs to node %q, not %q: give each node its own DataDir", i.dir, f.NodeID, nodeID)
@@ -120,6 +128,29 @@ func (i *Identity) check(path string, b []byte, nodeID string) error {
 	}
 	i.form = f
 	return nil
+}
+
+// parseIdentity reads and verifies the form. Of a format that is not this
+// version's only the format is sure.
+func parseIdentity(b []byte) (f identityForm, err error) {
+	var head struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil || head.Format != identityFormat && head.Format != 0 {
+		return identityForm{Format: head.Format}, err
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields() // a name that has changed is damage, too
+	if err := d.Decode(&f); err != nil {
+		return f, err
+	}
+	switch {
+	case f.UUID == "" || f.NodeID == "" || f.Incarnation == 0:
+		err = errors.New("uuid, node_id or incarnation is missing")
+	case f.Checksum != "" && f.Checksum != f.sum():
+		err = errors.New("it does not match its checksum")
+	}
+	return f, err
 }
 
 // lostLog is the refusal to start without the log that remembers the votes
@@ -142,6 +173,7 @@ func (i *Identity) leftovers() string {
 // save makes the form durable before anything may rely on it. The caller
 // holds mu, or is the only one that knows i.
 func (i *Identity) save(f identityForm) error {
+	f.Checksum = f.sum()
 	b, err := json.MarshalIndent(f, "", "  ")
 	if err != nil {
 		return fmt.Errorf("raftstore: encode %s: %w", identityFile, err)

@@ -133,7 +133,10 @@ func (s *Stopped) rewrite(voters []Server) (err error) {
 		return err
 	}
 	g := newGuard(func(error) {}) // never runs: every failure is returned
-	logs := &disk{below: db, path: filepath.Join(s.id.Dir(), logFile), g: g}
+	logs, err := newDisk(db, filepath.Join(s.id.Dir(), logFile), g, false)
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
 	defer func() {
 		// Raft panics on what it does not expect in the log.
 		if p := recover(); p != nil {
@@ -142,7 +145,7 @@ func (s *Stopped) rewrite(voters []Server) (err error) {
 		err = errors.Join(err, logs.Close())
 	}()
 	log := newRaftLog(s.log)
-	snaps, err := raft.NewFileSnapshotStoreWithLogger(s.id.Dir(), keptSnapshots, log)
+	snaps, err := newSnapshotStore(s.id.Dir(), log, func(index uint64) error { return logs.SetUint64(keySnapshot, index) })
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package raftstore
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +24,7 @@ type replay struct {
 }
 
 // snapshots restores the newest snapshot that can be read. snaps may be nil.
-func (r *replay) snapshots(snaps *raft.FileSnapshotStore, dir string) error {
+func (r *replay) snapshots(snaps *snapshotStore, dir string) error {
 	if snaps == nil {
 		return nil
 	}
@@ -50,16 +49,8 @@ func (r *replay) snapshots(snaps *raft.FileSnapshotStore, dir string) error {
 }
 
 // restore reads one snapshot, which Open verifies against its checksum.
-func (r *replay) restore(snaps *raft.FileSnapshotStore, m *raft.SnapshotMeta) error {
-	_, source, err := snaps.Open(m.ID)
-	if err != nil {
-		return err
-	}
-	b, err := io.ReadAll(io.LimitReader(source, maxSnapshotBytes))
-	if err := errors.Join(err, source.Close()); err != nil {
-		return err
-	}
-	t, err := topology.DecodeSnapshot(b)
+func (r *replay) restore(snaps *snapshotStore, m *raft.SnapshotMeta) error {
+	t, _, _, err := snaps.load(m.ID)
 	if err == nil {
 		r.topology = t
 	}
@@ -82,7 +73,7 @@ func unlisted(dir string, metas []*raft.SnapshotMeta) []string {
 	}
 	var out []string
 	for _, e := range entries {
-		if e.IsDir() && !listed[e.Name()] && !strings.HasSuffix(e.Name(), ".tmp") {
+		if e.IsDir() && !listed[e.Name()] && !strings.HasSuffix(e.Name(), tmpSuffix) {
 			out = append(out, filepath.Join(dir, e.Name())+": its meta.json cannot be read")
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime/debug"
 
-	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	bbolterrors "go.etcd.io/bbolt/errors"
 
@@ -20,9 +19,6 @@ import (
 // recoverElsewhere is the remedy for damage in what may be the last copy:
 // unlike a node of a cluster that has its quorum, it must not be wiped.
 const recoverElsewhere = "keep this DataDir as it is, and recover another survivor, or restore a copy of it"
-
-// keyTerm is where raft keeps the current term in its StableStore.
-var keyTerm = []byte("CurrentTerm")
 
 // Held is what the DataDir of a stopped node holds: every entry read, every
 // checksum verified, and the log replayed to its end.
@@ -104,7 +100,7 @@ func holdIdentity(dir, nodeID string) (*Identity, error) {
 		_ = json.Unmarshal(b, &f) // check reports it
 		nodeID = f.NodeID
 	}
-	if err := i.check(path, b, nodeID); err != nil {
+	if err := i.check(path, b, nodeID, recoverElsewhere); err != nil {
 		return nil, errors.Join(err, i.Close())
 	}
 	i.uuid, i.nodeID, i.incarnation = i.form.UUID, i.form.NodeID, i.form.Incarnation
@@ -127,7 +123,10 @@ func (s *Stopped) read() (err error) {
 	}
 	// This guard never runs: every failure is returned.
 	g := newGuard(func(error) {})
-	logs := &disk{below: db, path: path, g: g}
+	logs, err := newDisk(db, path, g, true)
+	if err != nil {
+		return errors.Join(fmt.Errorf("%w: %s", err, recoverElsewhere), db.Close())
+	}
 	defer func() { err = errors.Join(err, logs.Close()) }()
 	r := &replay{held: Held{Dir: dir, NodeID: s.id.NodeID(), UUID: s.id.UUID()}, topology: &topology.Topology{}}
 	snaps, err := openSnapshots(dir, s.log)
@@ -139,6 +138,9 @@ func (s *Stopped) read() (err error) {
 	}
 	if err := r.entries(logs); err != nil {
 		return err
+	}
+	if err := holds(r.held.SnapshotIndex, logs); err != nil {
+		return fmt.Errorf("raftstore: %s and %s do not go together: %w: %s", path, filepath.Join(dir, snapshotDir), err, recoverElsewhere)
 	}
 	r.held.Term, err = logs.GetUint64(keyTerm)
 	if err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound) {
@@ -194,12 +196,12 @@ func openBoltReadOnly(id *Identity) (_ *raftboltdb.BoltStore, err error) {
 }
 
 // openSnapshots opens the snapshots, or returns nil where there were none ever.
-func openSnapshots(dir string, logger *slog.Logger) (*raft.FileSnapshotStore, error) {
+func openSnapshots(dir string, logger *slog.Logger) (*snapshotStore, error) {
 	path := filepath.Join(dir, snapshotDir)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, keptSnapshots, newRaftLog(logger))
+	snaps, err := newSnapshotStore(dir, newRaftLog(logger), nil)
 	if err != nil {
 		return nil, fmt.Errorf("raftstore: open %s: %w: run as the user that the node runs as", path, err)
 	}

@@ -223,6 +223,19 @@ func TestOpenStoppedRefusals(t *testing.T) {
 		}},
 		"another cluster's identity": {prepare: func(t *testing.T) (string, []string) {
 			dir := founded(t)
+			id, err := LoadIdentity(dir, "node-1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := id.form
+			f.ClusterID = "c-9"
+			if err := errors.Join(id.save(f), id.Close()); err != nil {
+				t.Fatal(err)
+			}
+			return dir, []string{identityFile, "c-9", "c-1"}
+		}},
+		"a damaged identity": {prepare: func(t *testing.T) (string, []string) {
+			dir := founded(t)
 			path := filepath.Join(dir, identityFile)
 			b, err := os.ReadFile(path)
 			if err != nil {
@@ -231,7 +244,7 @@ func TestOpenStoppedRefusals(t *testing.T) {
 			if err := os.WriteFile(path, bytes.Replace(b, []byte("c-1"), []byte("c-9"), 1), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			return dir, []string{identityFile, "c-9", "c-1"}
+			return dir, []string{path, "checksum", "another survivor"}
 		}},
 		"all snapshots are damaged": {prepare: func(t *testing.T) (string, []string) {
 			_, best, _, _ := afterLoss(t, smallSnapshots)

@@ -140,7 +140,7 @@ type Store struct {
 	id    raft.ServerID
 	g     *guard
 	disk  *disk
-	snaps *raft.FileSnapshotStore
+	snaps *snapshotStore
 	trans *transport
 	fsm   *fsm
 	raft  *raft.Raft
@@ -194,7 +194,9 @@ func Open(c Config) (*Store, error) {
 		below = c.tune.wrap(db)
 	}
 	path := filepath.Join(c.Identity.Dir(), logFile)
-	s.disk = &disk{below: below, path: path, g: s.g}
+	if s.disk, err = newDisk(below, path, s.g, false); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %s", err, remedy), c.Streams.Close(), below.Close())
+	}
 	s.fsm = newFSM(s.g, path)
 	if err := s.start(); err != nil {
 		return nil, errors.Join(err, c.Streams.Close(), s.disk.Close())
@@ -207,9 +209,12 @@ func Open(c Config) (*Store, error) {
 func (s *Store) start() (err error) {
 	log := newRaftLog(s.log.With("component", "raft"))
 	dir := s.c.Identity.Dir()
-	s.snaps, err = raft.NewFileSnapshotStoreWithLogger(dir, keptSnapshots, log)
+	s.snaps, err = newSnapshotStore(dir, log, func(index uint64) error { return s.disk.SetUint64(keySnapshot, index) })
 	if err != nil {
 		return fmt.Errorf("raftstore: open %s: %w: DataDir must be writable", filepath.Join(dir, snapshotDir), err)
+	}
+	if err := s.snaps.settle(s.disk, s.log); err != nil {
+		return err
 	}
 	s.trans = &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
