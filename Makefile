@@ -13,7 +13,7 @@ SEEDS   ?= 1000
 HISTORIES ?= 200
 REPLAY   = $(or $(SEED),$(if $(findstring -,$(SEEDS)),$(SEEDS)))
 
-.PHONY: help demo test lint unit sim histories replay jepsen bench-kv bench bench-quick bench-calm bench-moves bench-idle bench-failover node clean
+.PHONY: help demo test lint unit sim histories replay jepsen bench-kv bench bench-quick bench-calm bench-moves bench-idle bench-failover node image compose-up compose-down clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -55,6 +55,25 @@ bench-kv: ## operations per second and latency of the example stores, at concurr
 	@cd examples && $(GO) run ./async/bench -nodes 6
 	@cd examples && $(GO) run ./kvlab bench -store server-side -nodes 6
 	@cd examples && $(GO) run ./kvlab bench -store server-side -nodes 6 -binary
+
+COMPOSE = $(if $(shell docker compose version 2>/dev/null),docker compose,docker-compose) -p clusterkit -f examples/server-side/docker-compose.yml
+
+image:
+	@mkdir -p bin/image/data
+	@CGO_ENABLED=0 $(GO) build -C examples -trimpath -ldflags='-s -w' -o $(CURDIR)/bin/image/server-side ./server-side
+	@docker build -q -t clusterkit-server-side -f examples/server-side/Dockerfile bin/image
+
+compose-up: image ## five server-side nodes in containers, with volumes, health checks and published ports
+	@$(COMPOSE) up -d
+	@for id in $$($(COMPOSE) ps -q); do for try in {1..120}; do \
+		state=$$(docker inspect -f '{{.State.Health.Status}}' $$id); [ "$$state" = healthy ] && continue 2; sleep 0.5; \
+	done; docker logs --tail 20 $$id; echo "a node is $$state after a minute; its log is above" >&2; exit 1; done
+	@echo "five nodes are well: dashboards at http://localhost:8081/ui to :8085/ui, keys at http://localhost:8181 to :8185"
+	@echo "  curl -X POST localhost:8181/kv/set -d '{\"key\":\"user:789\",\"value\":\"Jane Doe\"}'"
+	@echo "  curl localhost:8185/kv/get?key=user:789"
+
+compose-down: ## end these containers, and remove them, their volumes and their image
+	@$(COMPOSE) down -v --rmi all
 
 bench: bin/failover ## every bar of the README on this machine, in half an hour; writes bench/results
 	@set -o pipefail; bin/failover -node $(NODE) -raw bench/results/micro.txt | tee bench/results/bars.txt

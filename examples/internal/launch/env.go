@@ -78,6 +78,9 @@ func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 	if e.Options.DataDir == "" {
 		e.Options.DataDir = filepath.Join("clusterkit-data", e.Options.NodeID)
 	}
+	if v := get("INITIAL_MEMBERS"); v != "" {
+		e.Options.InitialMembers = strings.Split(v, ",")
+	}
 	e.Options.Bootstrap = truth("BOOTSTRAP")
 	e.Options.Insecure = truth("INSECURE")
 	e.Options.AuthReads = truth("AUTH_READS")

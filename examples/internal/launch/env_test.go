@@ -43,6 +43,10 @@ func TestEnvironment(t *testing.T) {
 	if err != nil && strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("the error repeats a secret: %v", err)
 	}
+	e, err = ReadEnv(env("NODE_ID=n", "HTTP_ADDR=:1", "KV_ADDR=:2", "INITIAL_MEMBERS=n=10.0.0.1:1,m=10.0.0.2:1"))
+	if got := e.Options.InitialMembers; err != nil || len(got) != 2 || got[1] != "m=10.0.0.2:1" {
+		t.Errorf("got %q, %v", got, err)
+	}
 	if _, err := ReadEnv(env("NODE_ID=n", "HTTP_ADDR=:1", "KV_ADDR=:0")); err == nil {
 		t.Error("a port that other nodes cannot know was accepted")
 	}
