@@ -9,11 +9,12 @@ TOOLS   := $(CURDIR)/tools/go.mod
 NODE    := bin/server-side
 KEEP    ?=
 SEED    ?=
+ONLY    ?=
 SEEDS   ?= 1000
 HISTORIES ?= 200
 REPLAY   = $(or $(SEED),$(if $(findstring -,$(SEEDS)),$(SEEDS)))
 
-.PHONY: help demo test lint unit sim histories replay jepsen bench-kv bench bench-quick bench-calm bench-moves bench-idle bench-failover node image compose-up compose-down clean
+.PHONY: help demo test lint unit sim histories replay jepsen bench-kv faults faults-long bench bench-quick bench-calm bench-moves bench-idle bench-failover node image compose-up compose-down clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -49,6 +50,12 @@ jepsen: ## 200 histories of 20 s of real processes under faults, each linearizab
 	@cd examples && $(GO) run ./kvlab jepsen -store sync -histories $(HISTORIES) -length 20s
 	@cd examples && $(GO) run ./kvlab jepsen -store server-side -histories $$(( ($(HISTORIES) + 7) / 8 )) -length 20s
 	@cd examples && $(GO) run ./kvlab jepsen -store sync -histories 8 -length 20s -broken
+
+faults: bin/faults ## a selection of faults on real processes on hosts of their own, in some minutes; needs root (ONLY=names, SEED=n); writes docs/faults.md
+	@bin/faults -node $(NODE) -table docs/faults.md $(if $(ONLY),-only $(ONLY)) $(if $(SEED),-seed $(SEED))
+
+faults-long: bin/faults ## the same with all faults
+	@bin/faults -node $(NODE) -table docs/faults.md -long $(if $(SEED),-seed $(SEED))
 
 bench-kv: ## operations per second and latency of the example stores, at concurrency 1, 8 and 64
 	@cd examples && $(GO) run ./kvlab bench -store sync -nodes 10
@@ -93,7 +100,10 @@ bench-idle: bin/failover ## what a node costs that has nothing to do
 bench-failover: bin/failover ## 30 kills each, of a follower and of the leader, 30 SIGSTOPs, and the busy machine
 	@bin/failover -node $(NODE) -only follower,leader,stops,calm
 
-.PHONY: bin/failover # go build knows what is up to date
+.PHONY: bin/failover bin/faults # go build knows what is up to date
+bin/faults: node
+	@$(GO) build -C examples -o $(CURDIR)/bin/faults ./faults
+
 bin/failover: node
 	@$(GO) build -C bench -o $(CURDIR)/bin/failover ./failover
 

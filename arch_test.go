@@ -37,6 +37,7 @@ var rooms = map[string][]string{
 	"cmd/clusterkit":      {"topology", "raftstore"},
 	"internal/wakeup":     {},
 	"internal/simnet":     {},
+	"internal/netlab":     {},
 	"internal/procs":      {"topology"},
 	"internal/demo":       {"topology", "internal/procs"},
 	"internal/sim":        {"", "topology", "ring", "internal/simnet"},

@@ -46,13 +46,29 @@ func newAPI(t *testing.T) http.Handler {
 			t.Error(err)
 		}
 	})
-	return (&app{Node: node, data: data, logger: logger}).Handler()
+	return (&app{Node: node, cluster: ck, data: data, logger: logger}).Handler()
 }
 
 func do(h http.Handler, method, target, body string) (status int, answer string) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(method, target, strings.NewReader(body)))
 	return w.Code, strings.TrimSpace(w.Body.String())
+}
+
+// TestPrimaries: a cluster of one owns every partition.
+func TestPrimaries(t *testing.T) {
+	t.Parallel()
+	h := newAPI(t)
+	var c claims
+	for deadline := time.Now().Add(10 * time.Second); len(c.Primaries) < 4 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		status, answer := do(h, http.MethodGet, "/kv/primaries", "")
+		if err := json.Unmarshal([]byte(answer), &c); err != nil || status != http.StatusOK {
+			t.Fatalf("%d %s: %v", status, answer, err)
+		}
+	}
+	if len(c.Primaries) != 4 || c.Primaries["partition-0"] == 0 || c.Node != "node-1" || c.Version == 0 {
+		t.Errorf("got %+v", c)
+	}
 }
 
 func TestAPI(t *testing.T) {

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net/http"
 	"os"
@@ -22,8 +23,9 @@ func main() { os.Exit(launch.Main("server-side", open)) }
 // app is the store on one node.
 type app struct {
 	*replication.Node
-	data   *store.Store
-	logger *slog.Logger
+	cluster *clusterkit.ClusterKit
+	data    *store.Store
+	logger  *slog.Logger
 }
 
 func open(ck *clusterkit.ClusterKit, env launch.Env, logger *slog.Logger) (launch.App, error) {
@@ -33,14 +35,41 @@ func open(ck *clusterkit.ClusterKit, env launch.Env, logger *slog.Logger) (launc
 	}
 	node := replication.New(replication.Config{Cluster: ck, Store: data, Service: launch.Service, Logger: logger})
 	ck.OnTransition(node.Transition)
-	return &app{Node: node, data: data, logger: logger}, nil
+	return &app{Node: node, cluster: ck, data: data, logger: logger}, nil
 }
 
 // Handler routes the API, and what nodes ask of each other.
 func (a *app) Handler() http.Handler {
 	m := kvapi.NewMux(requests{a.Node}, a.logger)
+	m.HandleFunc("GET /kv/primaries", a.primaries)
 	a.Register(m)
 	return m
+}
+
+// claims are the partitions that a node owns at one moment, with their epochs.
+type claims struct {
+	Node      string            `json:"node"`
+	Version   uint64            `json:"version"` // of the topology that it has applied
+	Primaries map[string]uint64 `json:"primaries"`
+}
+
+// primaries says what this node would take a write for now: who asks all nodes
+// sees whether two of them ever own one partition.
+func (a *app) primaries(w http.ResponseWriter, _ *http.Request) {
+	t := a.cluster.Snapshot()
+	c := claims{Node: a.cluster.GetMyNodeID(), Version: t.Version, Primaries: make(map[string]uint64)}
+	for _, p := range t.Partitions {
+		if token, err := a.cluster.Token(p); err == nil {
+			c.Primaries[p.ID] = token.Epoch
+		}
+	}
+	b, err := json.Marshal(c)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(b) // a client that is gone needs no answer
 }
 
 // Close ends what is under way.

@@ -30,6 +30,17 @@ type Config struct {
 	// Env is added to every node's environment. AUTH_TOKEN in it goes into
 	// every request to the nodes as well.
 	Env map[string]string
+	// Place puts the node with this number, from 1, on a host of its own. Default:
+	// on loopback, on free ports.
+	Place func(number int) (Place, error)
+}
+
+// Place is a host for one node.
+type Place struct {
+	// Host is the address at which the node listens and is reached.
+	Host string
+	// Start starts the node's process there.
+	Start func(*exec.Cmd) error
 }
 
 // Node is one process and where it listens. A node that was killed keeps its
@@ -41,6 +52,8 @@ type Node struct {
 	env                    []string
 	binary                 string
 	token                  string
+	wrapper                []string
+	start                  func(*exec.Cmd) error
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -67,21 +80,18 @@ func New(c Config) (*Cluster, error) {
 // Add prepares one node more: the first founds the cluster, the others join it.
 func (c *Cluster) Add() (*Node, error) {
 	i := len(c.Nodes) + 1
-	ports, err := freePorts(4)
-	if err != nil {
-		return nil, err
-	}
-	addr := func(k int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[k])) }
 	n := &Node{
 		ID: "node-" + strconv.Itoa(i), binary: c.Binary, Dir: filepath.Join(c.Dir, "node-"+strconv.Itoa(i)),
-		HTTP: addr(0), Raft: addr(1), Gossip: addr(2), KV: addr(3), token: c.Env["AUTH_TOKEN"],
+		start: (*exec.Cmd).Start, token: c.Env["AUTH_TOKEN"],
+	}
+	if err := n.settle(c.Place, i); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
 		return nil, err
 	}
 	env := map[string]string{
-		"NODE_ID": n.ID, "NODE_NAME": "Server-" + strconv.Itoa(i), "HTTP_ADDR": n.HTTP, "RAFT_ADDR": n.Raft,
-		"GOSSIP_ADDR": n.Gossip, "KV_ADDR": n.KV, "DATA_DIR": filepath.Join(n.Dir, "data"),
+		"NODE_ID": n.ID, "NODE_NAME": "Server-" + strconv.Itoa(i), "DATA_DIR": filepath.Join(n.Dir, "data"),
 		"PARTITION_COUNT": strconv.Itoa(c.Partitions), "REPLICATION_FACTOR": strconv.Itoa(c.Replicas),
 	}
 	if i == 1 {
@@ -94,9 +104,56 @@ func (c *Cluster) Add() (*Node, error) {
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		n.env = append(n.env, k+"="+env[k])
 	}
+	n.tellAddresses()
 	c.Nodes = append(c.Nodes, n)
 	return n, nil
 }
+
+// settle finds addresses for the node with this number.
+func (n *Node) settle(place func(int) (Place, error), number int) error {
+	if place != nil {
+		p, err := place(number)
+		if err != nil {
+			return err
+		}
+		n.start = p.Start
+		n.listenOn(p.Host, []int{8080, 9001, 10001, 8180})
+		return nil
+	}
+	ports, err := freePorts(4)
+	if err != nil {
+		return err
+	}
+	n.listenOn("127.0.0.1", ports)
+	return nil
+}
+
+func (n *Node) listenOn(host string, ports []int) {
+	for i, addr := range []*string{&n.HTTP, &n.Raft, &n.Gossip, &n.KV} {
+		*addr = net.JoinHostPort(host, strconv.Itoa(ports[i]))
+	}
+}
+
+func (n *Node) tellAddresses() {
+	n.Setenv("HTTP_ADDR", n.HTTP)
+	n.Setenv("RAFT_ADDR", n.Raft)
+	n.Setenv("GOSSIP_ADDR", n.Gossip)
+	n.Setenv("KV_ADDR", n.KV)
+}
+
+// Readdress gives the node another host, on the same ports, from its next
+// start on. The caller has moved its place there.
+func (n *Node) Readdress(host string) {
+	for _, addr := range []*string{&n.HTTP, &n.Raft, &n.Gossip, &n.KV} {
+		_, port, _ := net.SplitHostPort(*addr) // it was made by JoinHostPort
+		*addr = net.JoinHostPort(host, port)
+	}
+	n.tellAddresses()
+}
+
+// Wrap runs the node's program by another one, from its next start on: the
+// wrapper gets the program as its last argument, and must execute it in place.
+func (n *Node) Wrap(wrapper ...string) { n.wrapper = wrapper }
 
 // Setenv changes a variable of the node's environment, from its next start on.
 func (n *Node) Setenv(name, value string) { n.env = append(n.env, name+"="+value) }
@@ -120,11 +177,12 @@ func (n *Node) Start() error {
 		return err
 	}
 	defer func() { _ = log.Close() }() // the child has its own descriptor
-	cmd := exec.Command(n.binary)
+	args := append(slices.Clone(n.wrapper), n.binary)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = n.env, log, log
 	// A node must not outlive the driver, nor get its Ctrl-C.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	if err := n.start(cmd); err != nil {
 		return err
 	}
 	done := make(chan struct{})

@@ -58,7 +58,8 @@ func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 		NodeID: get("NODE_ID"), NodeName: get("NODE_NAME"), HTTPAddr: get("HTTP_ADDR"), RaftAddr: get("RAFT_ADDR"),
 		GossipAddr: get("GOSSIP_ADDR"), JoinAddr: get("JOIN_ADDR"), DataDir: get("DATA_DIR"), Zone: get("ZONE"),
 		Weight: number("WEIGHT"), Hash: get("HASH"), AuthToken: get("AUTH_TOKEN"),
-		Config: &clusterkit.Config{PartitionCount: number("PARTITION_COUNT"), ReplicationFactor: number("REPLICATION_FACTOR")},
+		OnQuorumLoss: clusterkit.QuorumLoss(get("ON_QUORUM_LOSS")),
+		Config:       &clusterkit.Config{PartitionCount: number("PARTITION_COUNT"), ReplicationFactor: number("REPLICATION_FACTOR")},
 	}}
 	for _, name := range []string{"NODE_ID", "HTTP_ADDR", "KV_ADDR"} {
 		if get(name) == "" {

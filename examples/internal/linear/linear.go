@@ -4,6 +4,7 @@
 package linear
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -69,6 +70,9 @@ var model = porcupine.Model{
 	},
 }
 
+// ErrNotDone marks the failure of a write that has no effect, now or later.
+var ErrNotDone = errors.New("nothing was done")
+
 // History is what clients saw. It is safe for concurrent use.
 type History struct {
 	began time.Time
@@ -93,7 +97,7 @@ func (h *History) Get(client int, key string, read func() (value string, found b
 }
 
 // Set records a write of a value that no other write has. One that fails may
-// still take effect, at any later time.
+// still take effect, at any later time, unless the error is an ErrNotDone.
 func (h *History) Set(client int, key, value string, write func() error) {
 	call := h.now()
 	err := write()
@@ -121,7 +125,7 @@ func (h *History) add(client int, in op, out seen, call int64, err error, read b
 	}
 	if err != nil {
 		h.failed++
-		if read {
+		if read || errors.Is(err, ErrNotDone) {
 			return
 		}
 		end = math.MaxInt64
