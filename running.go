@@ -82,7 +82,7 @@ func (c *ClusterKit) launch(w way) (err error) {
 		Store: committer{r.store}, Members: r.gossip, Peers: neighbours{r.client}, Leases: leaseTable{r.leases}, Self: r.record.UUID,
 		Limits: s.limits, Wake: r.loopWake, Logger: r.logger,
 	})
-	cursor, err := hooks.OpenFile(s.DataDir)
+	cursor, err := hooks.OpenFile(s.DataDir, r.record.UUID)
 	if err != nil {
 		port.Close()
 		r.gossip.Close()

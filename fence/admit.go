@@ -1,9 +1,6 @@
 package fence
 
-import (
-	"encoding/binary"
-	"fmt"
-)
+import "fmt"
 
 // Do carries out a write that was sent under the epoch, if no higher one has
 // been accepted for the partition: otherwise it returns a *StaleError and does
@@ -92,15 +89,13 @@ func (f *Fence) part(i int) (*part, error) {
 // store writes one slot and waits until it is durable. After an error the
 // file is not trusted any more: what a failed fsync has written is unknown.
 func (f *Fence) store(partition, slot int, epoch uint64) error {
-	var b [slotSize]byte
-	binary.BigEndian.PutUint64(b[:], epoch)
-	binary.BigEndian.PutUint32(b[8:], checksum(partition, b[:8]))
+	b := slotOf(partition, epoch)
 	f.mu.Lock()
 	if f.failed != nil {
 		defer f.mu.Unlock()
 		return f.failed
 	}
-	_, err := f.file.WriteAt(b[:], headerSize+int64(2*partition+slot)*slotSize)
+	_, err := f.file.WriteAt(b, headerSize+int64(2*partition+slot)*slotSize)
 	if err != nil {
 		f.failed = err
 	}

@@ -10,5 +10,6 @@
 // locking", 2016, and older than that.)
 //
 // The file holds two slots for each partition, written in turn, each with a
-// checksum: a write that power failure tore leaves the other slot standing.
+// checksum and in one sector of the disk: a write that a power failure ends is
+// there or is not. Damage is refused, and never taken for a lower epoch.
 package fence

@@ -15,9 +15,9 @@ const (
 	// MaxPartitions bounds a fence, as it bounds a cluster.
 	MaxPartitions = 65536
 
-	magic      = "ckfence1"
+	magic      = "ckfence2"
 	headerSize = 16 // magic, number of partitions, checksum
-	slotSize   = 12 // epoch, checksum
+	slotSize   = 16 // epoch, checksum, nothing: no slot lies in two sectors of a disk
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -75,7 +75,7 @@ func Open(path string, partitions int) (*Fence, error) {
 	}
 	file, err := os.OpenFile(path, os.O_RDWR, 0o600)
 	if errors.Is(err, os.ErrNotExist) {
-		if err = create(path, partitions); err == nil {
+		if err = create(path, make([]uint64, partitions)); err == nil {
 			file, err = os.OpenFile(path, os.O_RDWR, 0o600)
 		}
 	}
@@ -99,15 +99,19 @@ func header(partitions int) []byte {
 
 func fileSize(partitions int) int64 { return headerSize + int64(partitions)*2*slotSize }
 
-// create makes an empty file under another name first, so that whatever has
-// the name is whole.
-func create(path string, partitions int) error {
+// create makes a file under another name first, so that whatever has the name
+// is whole. Every slot is written: zeros are damage.
+func create(path string, epochs []uint64) error {
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteAt(header(partitions), 0)
-	err = errors.Join(err, file.Truncate(fileSize(partitions)), file.Sync(), file.Close())
+	b := header(len(epochs))
+	for i, epoch := range epochs {
+		b = append(append(b, slotOf(i, epoch)...), slotOf(i, 0)...)
+	}
+	_, err = file.WriteAt(b, 0)
+	err = errors.Join(err, file.Sync(), file.Close())
 	if err == nil {
 		err = os.Rename(file.Name(), path)
 	}
@@ -148,27 +152,29 @@ func (f *Fence) load() error {
 	return nil
 }
 
-// load reads a partition's two slots. One that was never written is zero; one
-// of the two may be torn.
+// load reads a partition's two slots. A damaged one may be that of the accepted
+// epoch, in place of which a lower one must not be taken; half written it cannot
+// be, since it lies in one sector.
 func (p *part) load(b []byte, index int) error {
-	valid := 0
 	for slot := range 2 {
 		s := b[slot*slotSize : (slot+1)*slotSize]
 		epoch := binary.BigEndian.Uint64(s)
-		switch sum := binary.BigEndian.Uint32(s[8:]); {
-		case epoch == 0 && sum == 0:
-			valid++
-		case sum == checksum(index, s[:8]):
-			valid++
-			if epoch > p.epoch {
-				p.epoch, p.slot = epoch, slot
-			}
+		if binary.BigEndian.Uint32(s[8:]) != checksum(index, s[:8]) {
+			return fmt.Errorf("a slot of partition %d is damaged", index)
+		}
+		if epoch > p.epoch {
+			p.epoch, p.slot = epoch, slot
 		}
 	}
-	if valid == 0 {
-		return fmt.Errorf("both slots of partition %d are damaged", index)
-	}
 	return nil
+}
+
+// slotOf returns the bytes of a slot.
+func slotOf(index int, epoch uint64) []byte {
+	b := make([]byte, slotSize)
+	binary.BigEndian.PutUint64(b, epoch)
+	binary.BigEndian.PutUint32(b[8:], checksum(index, b[:8]))
+	return b
 }
 
 // checksum covers the partition's index too, so that a slot in the wrong place

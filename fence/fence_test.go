@@ -94,12 +94,12 @@ func TestRaiseWaitsForLowerWrites(t *testing.T) {
 	}
 }
 
-// TestTornSlots: whatever becomes of the slot that was being written, the
-// epochs that were accepted before stand.
-func TestTornSlots(t *testing.T) {
+// TestDamageIsNeverALowerEpoch flips every byte of a file, and zeroes each slot:
+// what was accepted stands, or the file is refused by name.
+func TestDamageIsNeverALowerEpoch(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "fence")
-	f := open(t, path, 2)
+	f := open(t, path, 3)
 	for epoch := uint64(1); epoch <= 5; epoch++ {
 		if err := f.Raise(1, epoch); err != nil {
 			t.Fatal(err)
@@ -109,22 +109,38 @@ func TestTornSlots(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := headerSize + (2*1+(1-f.parts[1].slot))*slotSize // where epoch 6 would go
-	for cut := 1; cut <= slotSize; cut++ {
-		torn := append([]byte(nil), good...)
-		for i := range cut {
-			torn[next+i] ^= 0xa5
-		}
-		if err := os.WriteFile(path, torn, 0o600); err != nil {
+	refused := 0
+	try := func(what string, at int, damaged []byte) {
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		g := open(t, path, 2)
-		if got := g.Highest(1); got != 5 {
-			t.Errorf("%d torn bytes: epoch %d, want 5", cut, got)
+		g, err := Open(path, 3)
+		if err != nil {
+			if refused++; !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "move it away only if") {
+				t.Errorf("%s at %d: the error names no file or remedy: %v", what, at, err)
+			}
+			return
 		}
-		if err := g.Raise(1, 6); err != nil {
-			t.Error(err)
+		defer func() { _ = g.Close() }()
+		if g.Highest(0) != 0 || g.Highest(1) != 5 || g.Highest(2) != 0 {
+			t.Errorf("%s at %d: epochs %d, %d, %d, want 0, 5, 0", what, at, g.Highest(0), g.Highest(1), g.Highest(2))
 		}
+	}
+	for at := range good {
+		damaged := append([]byte(nil), good...)
+		damaged[at] ^= 1 << (at % 8)
+		try("a bit", at, damaged)
+	}
+	for at := headerSize; at < len(good); at += slotSize {
+		damaged := append([]byte(nil), good...)
+		clear(damaged[at : at+slotSize])
+		try("zeros", at, damaged)
+	}
+	if want := headerSize + 6*12 + 6; refused != want {
+		t.Errorf("%d of the damages were refused, want %d: all but those of bytes without meaning", refused, want)
+	}
+	if slotSize%16 != 0 || headerSize%slotSize != 0 {
+		t.Error("a slot may lie in two sectors")
 	}
 }
 
@@ -149,11 +165,11 @@ func TestOpenRefuses(t *testing.T) {
 		partitions int
 		want       string
 	}{
-		"another number":  {good, 4, "made for 3 partitions, not 4"},
-		"no fence":        {[]byte("something else entirely"), 3, "it is no fence"},
-		"cut short":       {good[:len(good)-1], 3, "cut short"},
-		"both slots gone": {damaged, 3, "both slots of partition 2"},
-		"too many":        {nil, MaxPartitions + 1, "use 1 to 65536"},
+		"another number": {good, 4, "made for 3 partitions, not 4"},
+		"no fence":       {[]byte("something else entirely"), 3, "it is no fence"},
+		"cut short":      {good[:len(good)-1], 3, "cut short"},
+		"slots gone":     {damaged, 3, "slot of partition 2"},
+		"too many":       {nil, MaxPartitions + 1, "use 1 to 65536"},
 	} {
 		path := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
 		if err := os.WriteFile(path, c.bytes, 0o600); err != nil {

@@ -25,19 +25,28 @@ const (
 	gather = 10 * time.Millisecond
 	// cursorLockWait bounds the wait for a file that another process holds.
 	cursorLockWait = 2 * time.Second
+	// hangFatal is how long a write may take before the node is given up, and
+	// closeWait how long when the node ends.
+	hangFatal = 30 * time.Second
+	closeWait = 5 * time.Second
+	// cursorBuckets begins the name of every bucket that a cursor has had. Its
+	// own bears the node's UUID: what another node was told, or this one before
+	// its disk was wiped, does not count.
+	cursorBuckets = "delivered/"
+	cursorBucket  = cursorBuckets + "v2/"
 )
 
-var (
-	cursorBucket = []byte("delivered/v1")
-	castagnoli   = crc32.MakeTable(crc32.Castagnoli)
-)
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // File is a Cursor in the node's DataDir. Run writes; Load and Save may be
 // called concurrently with it.
 type File struct {
-	path string
-	db   *bbolt.DB
-	wake chan struct{} // cap 1
+	path   string
+	bucket []byte
+	db     *bbolt.DB
+	update func(func(*bbolt.Tx) error) error // db.Update, but for tests of disks
+	wake   chan struct{}                     // cap 1
+	writes sync.WaitGroup
 
 	mu      sync.Mutex
 	pending map[int]topology.Duty
@@ -46,11 +55,11 @@ type File struct {
 
 var _ Cursor = (*File)(nil)
 
-// OpenFile opens or creates the cursor in the directory. The caller runs Run,
-// which closes it, or calls Close.
-func OpenFile(dir string) (f *File, err error) {
+// OpenFile opens or creates the cursor of the node with the UUID in the
+// directory. The caller runs Run, which closes it, or calls Close.
+func OpenFile(dir, uuid string) (f *File, err error) {
 	path := filepath.Join(dir, cursorFile)
-	f = &File{path: path, wake: make(chan struct{}, 1), pending: make(map[int]topology.Duty), durable: make(chan struct{})}
+	f = &File{path: path, bucket: []byte(cursorBucket + uuid), wake: make(chan struct{}, 1), pending: make(map[int]topology.Duty), durable: make(chan struct{})}
 	err = protect(func() error {
 		// The free list stays in the file: without it bbolt walks all pages on
 		// a goroutine of its own, where nobody can recover from a damaged one.
@@ -60,17 +69,8 @@ func OpenFile(dir string) (f *File, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("hooks: open %s: %w: DataDir must be writable and belong to this process alone; %s", path, err, remedy)
 	}
-	err = protect(func() error {
-		return f.db.Update(func(tx *bbolt.Tx) error {
-			_, err := tx.CreateBucketIfNotExists(cursorBucket)
-			return errors.Join(err, tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
-				if !bytes.Equal(name, cursorBucket) {
-					return fmt.Errorf("it holds %q, which is not a cursor's", name)
-				}
-				return nil
-			}))
-		})
-	})
+	f.update = f.db.Update
+	err = protect(func() error { return f.update(f.prepare) })
 	if err == nil {
 		_, err = f.Load()
 	} else {
@@ -80,6 +80,26 @@ func OpenFile(dir string) (f *File, err error) {
 		return nil, errors.Join(err, f.db.Close())
 	}
 	return f, nil
+}
+
+// prepare makes the bucket, and removes those of others.
+func (f *File) prepare(tx *bbolt.Tx) error {
+	_, err := tx.CreateBucketIfNotExists(f.bucket)
+	var others [][]byte
+	err = errors.Join(err, tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
+		switch {
+		case bytes.Equal(name, f.bucket):
+		case !bytes.HasPrefix(name, []byte(cursorBuckets)):
+			return fmt.Errorf("it holds %q, which is not a cursor's", name)
+		default:
+			others = append(others, bytes.Clone(name))
+		}
+		return nil
+	}))
+	for _, name := range others {
+		err = errors.Join(err, tx.DeleteBucket(name))
+	}
+	return err
 }
 
 const remedy = "if the file is damaged, remove it: every duty that is held is then delivered again"
@@ -102,7 +122,7 @@ func (f *File) Load() (map[int]topology.Duty, error) {
 	out := make(map[int]topology.Duty)
 	err := protect(func() error {
 		return f.db.View(func(tx *bbolt.Tx) error {
-			return tx.Bucket(cursorBucket).ForEach(func(k, v []byte) error {
+			return tx.Bucket(f.bucket).ForEach(func(k, v []byte) error {
 				if len(k) != 4 || len(v) < 4 || checksum(k, v[4:]) != binary.BigEndian.Uint32(v) {
 					return fmt.Errorf("the checksum of %x is wrong", k)
 				}
@@ -141,7 +161,8 @@ func (f *File) Save(partition int, d topology.Duty) <-chan struct{} {
 }
 
 // Run writes what is saved until ctx ends, then writes the rest and closes
-// the file. It returns an error when the file cannot be written.
+// the file. It returns an error when the file cannot be written, or when a
+// write hangs.
 func (f *File) Run(ctx context.Context) error {
 	for {
 		select {
@@ -155,14 +176,46 @@ func (f *File) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			t.Stop()
 		}
-		if err := f.flush(); err != nil {
+		if err := f.within(ctx, f.flush); errors.Is(err, errHangs) {
+			return err // closing would hang as well
+		} else if err != nil {
 			return errors.Join(err, f.db.Close())
 		}
 	}
 }
 
-// Close writes what is pending and closes the file.
-func (f *File) Close() error { return errors.Join(f.flush(), f.db.Close()) }
+// Close writes what is pending and closes the file. It waits for a disk that
+// hangs for 5 s, and then gives up with an error.
+func (f *File) Close() error {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	return f.within(ended, func() error { return errors.Join(f.flush(), f.db.Close()) })
+}
+
+var errHangs = errors.New("the disk hangs: end the process and check the disk")
+
+// within carries out a write, and waits for it for hangFatal, but not longer
+// than closeWait once ctx has ended. One that hangs is left behind.
+func (f *File) within(ctx context.Context, write func() error) error {
+	done := make(chan error, 1)
+	f.writes.Go(func() { done <- write() })
+	fatal := time.NewTimer(hangFatal)
+	defer fatal.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-fatal.C:
+	case <-ctx.Done():
+		last := time.NewTimer(closeWait)
+		defer last.Stop()
+		select {
+		case err := <-done:
+			return err
+		case <-last.C:
+		}
+	}
+	return fmt.Errorf("hooks: write %s: %w", f.path, errHangs)
+}
 
 // flush writes everything pending in one transaction.
 func (f *File) flush() (failed error) {
@@ -179,7 +232,7 @@ func (f *File) flush() (failed error) {
 		return nil
 	}
 	err := protect(func() error {
-		return f.db.Update(func(tx *bbolt.Tx) error { return put(tx.Bucket(cursorBucket), pending) })
+		return f.update(func(tx *bbolt.Tx) error { return put(tx.Bucket(f.bucket), pending) })
 	})
 	if err != nil {
 		return fmt.Errorf("hooks: write %s: %w: DataDir must be writable and have room; %s", f.path, err, remedy)

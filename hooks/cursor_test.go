@@ -16,7 +16,7 @@ import (
 func TestCursorSurvives(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	f, err := hooks.OpenFile(dir)
+	f, err := hooks.OpenFile(dir, "u-1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,13 +29,33 @@ func TestCursorSurvives(t *testing.T) {
 	if err := f.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	f, err = hooks.OpenFile(dir)
+	f, err = hooks.OpenFile(dir, "u-1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
 	if got, err := f.Load(); err != nil || !maps.Equal(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+}
+
+// TestACursorIsOneNodesOwn: a file that another node wrote, or this one before
+// its identity was wiped, counts for nothing.
+func TestACursorIsOneNodesOwn(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, uuid := range []string{"u-1", "u-2", "u-1"} {
+		f, err := hooks.OpenFile(dir, uuid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := f.Load(); err != nil || len(got) != 0 {
+			t.Errorf("%s: got %v, %v; want nothing", uuid, got, err)
+		}
+		f.Save(3, topology.Duty{Role: topology.RoleReplica, Session: 1, Incarnation: 1})
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -46,7 +66,7 @@ func TestADamagedCursorNamesTheFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.Repeat("garbage!", 4096)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := hooks.OpenFile(dir); err == nil || !strings.Contains(err.Error(), path) {
+	if _, err := hooks.OpenFile(dir, "u-1"); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("got %v, want an error that names %s", err, path)
 	}
 }
@@ -57,7 +77,7 @@ func TestDamageIsFound(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "hooks.db")
-	f, err := hooks.OpenFile(dir)
+	f, err := hooks.OpenFile(dir, "u-1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +102,7 @@ func TestDamageIsFound(t *testing.T) {
 		if err := os.WriteFile(path, damaged, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		f, err := hooks.OpenFile(dir)
+		f, err := hooks.OpenFile(dir, "u-1")
 		if err != nil {
 			if found++; !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "remove it") {
 				t.Errorf("byte %d: the error names no file or remedy: %v", at, err)
@@ -100,7 +120,7 @@ func TestDamageIsFound(t *testing.T) {
 	if err := os.WriteFile(path, sound[:len(sound)/2], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if f, err := hooks.OpenFile(dir); err == nil {
+	if f, err := hooks.OpenFile(dir, "u-1"); err == nil {
 		got, _ := f.Load()
 		t.Errorf("a truncated file gave %d duties", len(got))
 	}
