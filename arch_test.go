@@ -21,7 +21,7 @@ const module = "github.com/skshohagmiah/clusterkit"
 // import. An arrow that is not here is a mistake, or a decision to be made in
 // ARCHITECTURE.md first.
 var rooms = map[string][]string{
-	"":                    {"topology", "ring", "gossip", "peer", "raftstore", "rebalance", "hooks", "lease", "http"},
+	"":                    {"topology", "ring", "gossip", "peer", "raftstore", "rebalance", "hooks", "lease", "http", "internal/certs"},
 	"topology":            {},
 	"ring":                {},
 	"rebalance/placement": {"ring"},
@@ -34,8 +34,9 @@ var rooms = map[string][]string{
 	"http":                {"topology", "ring"},
 	"fence":               {},
 	"client":              {"topology", "ring"},
-	"cmd/clusterkit":      {"topology", "raftstore"},
+	"cmd/clusterkit":      {"topology", "raftstore", "internal/certs"},
 	"internal/wakeup":     {},
+	"internal/certs":      {},
 	"internal/simnet":     {},
 	"internal/netlab":     {},
 	"internal/procs":      {"topology"},

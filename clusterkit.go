@@ -12,6 +12,7 @@ import (
 
 	"github.com/skshohagmiah/clusterkit/hooks"
 	ckhttp "github.com/skshohagmiah/clusterkit/http"
+	"github.com/skshohagmiah/clusterkit/internal/certs"
 	"github.com/skshohagmiah/clusterkit/raftstore"
 )
 
@@ -44,6 +45,7 @@ type ClusterKit struct {
 	started  bool
 	stopped  bool
 	identity *raftstore.Identity
+	certs    *certs.Store // nil without TLS
 
 	ctx    context.Context // ends with Stop, or when the node fails
 	cancel context.CancelCauseFunc
@@ -111,6 +113,9 @@ func (c *ClusterKit) awaitEnd() {
 
 func (c *ClusterKit) start() error {
 	c.warnInsecure()
+	if err := c.openCerts(); err != nil {
+		return err
+	}
 	var err error
 	if c.identity, err = raftstore.LoadIdentity(c.settings.DataDir, c.settings.NodeID); err != nil {
 		return fmt.Errorf("clusterkit: %w", err)
@@ -198,7 +203,7 @@ func (c *ClusterKit) serveHTTP() error {
 	c.task("http", func(ctx context.Context) error {
 		stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 		defer stop()
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(c.secureHTTP(l)); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("clusterkit: serve HTTPAddr %s: %w", c.settings.HTTPAddr, err)
 		}
 		return nil

@@ -178,11 +178,15 @@ func (c *ClusterKit) fetch(ctx context.Context, addr, path string, into any) err
 		},
 		DisableKeepAlives: true,
 	}
+	scheme := "http://"
+	if c.httpSecured() {
+		scheme, transport.TLSClientConfig = "https://", c.certs.Client()
+	}
 	client := http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	resp, err := c.get(ctx, &client, "http://"+addr+path)
+	resp, err := c.get(ctx, &client, scheme+addr+path)
 	if err != nil {
 		return err
 	}

@@ -87,6 +87,9 @@ type Options struct {
 	// of milliseconds.
 	CrashLinksOff bool
 
+	// TLS secures the cluster port, and the HTTP API if it says so. Required when
+	// RaftAddr is not a loopback address, unless Insecure is set. Default: none.
+	TLS *TLS
 	// GossipKeys encrypt and authenticate gossip: AES keys of 16, 24 or 32 bytes,
 	// of which the first encrypts and all decrypt. Who holds one is trusted with
 	// the cluster's membership. Required when GossipAddr is not a loopback

@@ -55,7 +55,7 @@ func (c *ClusterKit) launch(w way) (err error) {
 	if err := c.identity.SetClusterID(w.clusterID); err != nil {
 		return fmt.Errorf("clusterkit: %w", err)
 	}
-	port, err := peer.Listen(s.Network, s.RaftAddr, w.clusterID, s.Logger)
+	port, err := peer.Listen(peer.Config{Network: s.Network, Addr: s.RaftAddr, ClusterID: w.clusterID, Security: c.portSecurity(), Logger: s.Logger})
 	if err != nil {
 		return fmt.Errorf("clusterkit: %w", err)
 	}
@@ -358,7 +358,7 @@ var _ gossip.Links = crashLinks{}
 func (l crashLinks) Accept() (net.Conn, error) { return l.port.Streams(peer.Link).Accept() }
 
 func (l crashLinks) Dial(ctx context.Context, addr string) (net.Conn, error) {
-	return l.port.Dial(ctx, peer.Link, addr)
+	return l.port.Open(ctx, peer.Link, addr)
 }
 
 func gossipReport(c peer.Crash) gossip.Report {

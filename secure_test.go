@@ -10,7 +10,7 @@ import (
 
 func TestSecureOrLoopback(t *testing.T) {
 	t.Parallel()
-	key := bytes.Repeat([]byte{7}, 32)
+	key, files := bytes.Repeat([]byte{7}, 32), &TLS{CA: "ca", Cert: "cert", Key: "key"}
 	for _, tc := range []struct {
 		name string
 		o    Options
@@ -20,11 +20,16 @@ func TestSecureOrLoopback(t *testing.T) {
 		{"another loopback address", Options{RaftAddr: "127.0.0.9:9001"}, nil},
 		{"loopback of IPv6", Options{RaftAddr: "[::1]:9001"}, nil},
 		{"localhost", Options{RaftAddr: "localhost:9001"}, nil},
-		{"nothing", Options{RaftAddr: "10.0.0.5:9001"}, []string{"RaftAddr 10.0.0.5:9001", "GossipAddr 10.0.0.5:10001", "GossipKeys", "Insecure: true"}},
+		{"nothing", Options{RaftAddr: "10.0.0.5:9001"}, []string{"TLS is required: RaftAddr 10.0.0.5:9001", "clusterkit cert", "GossipKeys are required: GossipAddr 10.0.0.5:10001", "Insecure: true"}},
 		{"a name", Options{RaftAddr: "db-1:9001"}, []string{"RaftAddr db-1:9001"}},
 		{"keys alone", Options{RaftAddr: "10.0.0.5:9001", GossipKeys: [][]byte{key}}, []string{"RaftAddr 10.0.0.5:9001"}},
 		{"gossip alone is exposed", Options{RaftAddr: "127.0.0.1:9001", GossipAddr: "10.0.0.5:10001"}, []string{"GossipKeys are required"}},
 		{"gossip alone is exposed, with keys", Options{RaftAddr: "127.0.0.1:9001", GossipAddr: "10.0.0.5:10001", GossipKeys: [][]byte{key}}, nil},
+		{"TLS alone", Options{RaftAddr: "10.0.0.5:9001", TLS: files}, []string{"GossipKeys are required"}},
+		{"both", Options{RaftAddr: "10.0.0.5:9001", TLS: files, GossipKeys: [][]byte{key}}, nil},
+		{"a file that is not named", Options{TLS: &TLS{CA: "ca", Cert: "cert"}}, []string{"TLS.Key is required"}},
+		{"a domain that is none", Options{TLS: &TLS{CA: "ca", Cert: "cert", Key: "key", Domain: "A b"}}, []string{"TLS.Domain"}},
+		{"an unknown mode", Options{TLS: &TLS{CA: "ca", Cert: "cert", Key: "key", HTTP: "some"}}, []string{"TLS.HTTP"}},
 		{"insecure", Options{RaftAddr: "10.0.0.5:9001", Insecure: true}, nil},
 		{"a short key", Options{GossipKeys: [][]byte{key, key[:31]}}, []string{"GossipKeys[1] has 31 bytes"}},
 	} {

@@ -165,3 +165,48 @@ func TestLeaveAfterCloseDoesNothing(t *testing.T) {
 	g.Close()
 	g.Leave()
 }
+
+// lateContext is done before it calls anybody, as every context is for a moment.
+type lateContext struct{ context.Context }
+
+func (lateContext) AfterFunc(func()) func() bool { return func() bool { return true } }
+
+// Value hides the context below, which would be asked instead.
+func (lateContext) Value(any) any { return nil }
+
+// TestLinksEndWithTheirContext, even when the one who waits for it is faster
+// than what the context calls.
+func TestLinksEndWithTheirContext(t *testing.T) {
+	t.Parallel()
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := New(Config{
+		ClusterID: "c1", Network: loopback{}, Links: tcpLinks{port}, Logger: slog.New(slog.DiscardHandler),
+		Self: topology.Member{NodeID: "n", UUID: "u", Incarnation: 1, RaftAddr: port.Addr().String(), HTTPAddr: "127.0.0.1:1", GossipAddr: "127.0.0.1:0"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Close)
+	other, err := lone(t, loopback{}, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); g.links.run(lateContext{ctx}) }()
+	conn, _, err := other.links.dial(t.Context(), Peer{UUID: "u", RaftAddr: port.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	cancel()
+	_ = port.Close()
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		t.Fatal("an accepted link outlives its context")
+	}
+}

@@ -22,8 +22,9 @@ import (
 type Links interface {
 	// Accept returns the next link that another node opened.
 	Accept() (net.Conn, error)
-	// Dial opens a link to a node's cluster port. Its errors wrap those of
-	// the network.
+	// Dial opens a link to a node's cluster port, and returns as soon as the
+	// kernel there has answered: its errors wrap those of the network, and what
+	// else is to be done goes with the first Write.
 	Dial(ctx context.Context, raftAddr string) (net.Conn, error)
 }
 
@@ -131,6 +132,7 @@ func (l *links) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	stop := context.AfterFunc(ctx, l.closeAll)
+	defer l.closeAll() // stop may come before it: ctx is done a moment before its functions are called
 	defer stop()
 	wg.Go(func() { l.accept(ctx, &wg) })
 	wg.Go(func() { l.recheck(ctx) })
@@ -299,14 +301,15 @@ func (l *links) watch(ctx context.Context, conn net.Conn, p Peer) {
 	}
 }
 
-// ended says how a link ended that was read from. Only an end of stream and a
-// reset are the word of the other side's kernel: after a cut cable the own
-// kernel gives the connection up, with "timed out" or "no route to host".
+// ended says how a link ended that was read from. Only an end of stream (under
+// TLS an unexpected one, when the process could not say so itself) and a reset
+// are the word of the other side's kernel: after a cut cable the own kernel gives
+// the connection up, with "timed out" or "no route to host".
 func ended(ctx context.Context, read []byte, err error) ending {
 	switch {
 	case len(read) == 1 && read[0] == goodbyeByte:
 		return endedByGoodbye
-	case len(read) == 0 && ctx.Err() == nil && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):
+	case len(read) == 0 && ctx.Err() == nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)):
 		return endedByKernel
 	}
 	return endedByUs

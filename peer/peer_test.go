@@ -52,7 +52,7 @@ func (a *answers) Identity() peer.Identity { return peer.Identity{NodeID: "node-
 // listen opens a port for the cluster and serves calls on it until the test ends.
 func listen(t *testing.T, clusterID string, h peer.Handler) *peer.Port {
 	t.Helper()
-	p, err := peer.Listen(loopback{}, "127.0.0.1:0", clusterID, slog.New(slog.DiscardHandler))
+	p, err := peer.Listen(peer.Config{Network: loopback{}, Addr: "127.0.0.1:0", ClusterID: clusterID, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func TestAcceptEndsWithThePort(t *testing.T) {
 func TestListenNamesTheFieldWhenThePortIsTaken(t *testing.T) {
 	t.Parallel()
 	port := listen(t, "c1", nil)
-	_, err := peer.Listen(loopback{}, port.Addr().String(), "c1", slog.New(slog.DiscardHandler))
+	_, err := peer.Listen(peer.Config{Network: loopback{}, Addr: port.Addr().String(), ClusterID: "c1", Logger: slog.New(slog.DiscardHandler)})
 	if err == nil || !strings.Contains(err.Error(), "RaftAddr "+port.Addr().String()) {
 		t.Errorf("got %v, want an error that names RaftAddr", err)
 	}

@@ -3,12 +3,14 @@ package peer
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -41,10 +43,6 @@ func (k Kind) String() string {
 const (
 	// tagBytes of a ClusterID's SHA-256 tell clusters apart.
 	tagBytes = 16
-	// preambleTimeout bounds how long a stream may take to say what it is.
-	preambleTimeout = 5 * time.Second
-	// maxPreambles bounds streams that have not said what they are yet.
-	maxPreambles = 64
 	// backlog is how many streams of one kind may wait for Accept.
 	backlog = 64
 )
@@ -55,30 +53,48 @@ type Network interface {
 	DialContext(ctx context.Context, addr string) (net.Conn, error)
 }
 
-// Port is the cluster port of one node. Its methods may be called concurrently.
-type Port struct {
-	network  Network
-	listener net.Listener
-	tag      [tagBytes]byte
-	logger   *slog.Logger
-	streams  map[Kind]*streams
-
-	ctx     context.Context // ends with Close
-	cancel  context.CancelFunc
-	close   sync.Once
-	pending chan struct{}
+// Config says where a port listens and whom it lets in. All fields but
+// Security and Limits are required.
+type Config struct {
+	Network Network
+	// Addr is the host:port to listen on.
+	Addr string
+	// ClusterID tells streams of other clusters apart.
+	ClusterID string
+	// Security secures every stream; nil leaves them in the clear.
+	Security Security
+	// Limits bound what others can take. A field that is 0 has its default.
+	Limits Limits
+	Logger *slog.Logger
 }
 
-// Listen opens the cluster port at addr (host:port) for the cluster with the
-// given ID. The port accepts once Run is called; Close releases it.
-func Listen(network Network, addr, clusterID string, logger *slog.Logger) (*Port, error) {
-	l, err := network.Listen(addr)
+// Port is the cluster port of one node. Its methods may be called concurrently.
+type Port struct {
+	c        Config
+	listener net.Listener
+	tag      [tagBytes]byte
+	streams  map[Kind]*streams
+	opening  *quota // streams that have not said what they are
+	open     *quota // all of them
+	refused  remarks
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	close  sync.Once
+}
+
+// Listen opens the cluster port. The port accepts once Run is called; Close
+// releases it.
+func Listen(c Config) (*Port, error) {
+	l, err := c.Network.Listen(c.Addr)
 	if err != nil {
-		return nil, fmt.Errorf("peer: listen on RaftAddr %s: %w (is another process using it? choose another RaftAddr)", addr, err)
+		return nil, fmt.Errorf("peer: listen on RaftAddr %s: %w (is another process using it? choose another RaftAddr)", c.Addr, err)
 	}
+	c.Limits = c.Limits.withDefaults()
 	p := &Port{
-		network: network, listener: l, tag: clusterTag(clusterID), logger: logger,
-		streams: make(map[Kind]*streams), pending: make(chan struct{}, maxPreambles),
+		c: c, listener: l, tag: clusterTag(c.ClusterID), streams: make(map[Kind]*streams),
+		opening: newQuota(c.Limits.Opening, c.Limits.OpeningPerSource), open: newQuota(c.Limits.Streams, c.Limits.StreamsPerSource),
+		refused: remarks{logger: c.Logger},
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	for _, k := range []Kind{Raft, Calls, Link, Lease} {
@@ -112,49 +128,98 @@ func (p *Port) Run(ctx context.Context) error {
 			}
 			// Out of file descriptors, or a connection that died in the
 			// backlog: neither must end the port.
-			p.logger.Warn("cluster port cannot accept", "error", err)
+			p.c.Logger.Warn("cluster port cannot accept", "error", err)
 			if !sleep(p.ctx, 50*time.Millisecond) {
 				return nil
 			}
 			continue
 		}
-		select {
-		case p.pending <- struct{}{}:
-			wg.Go(func() { p.sort(conn); <-p.pending })
-		default:
-			p.logger.Warn("cluster port closed a stream: too many that do not say what they are", "remote", conn.RemoteAddr().String())
-			_ = conn.Close()
+		if s, ok := p.admit(conn); ok {
+			wg.Go(func() { p.sort(s) })
 		}
 	}
 }
 
-// sort reads the preamble and hands the stream to those who accept its kind.
-func (p *Port) sort(conn net.Conn) {
-	var pre [1 + tagBytes]byte
-	_ = conn.SetReadDeadline(time.Now().Add(preambleTimeout))
-	unblock := context.AfterFunc(p.ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
-	_, err := io.ReadFull(conn, pre[:])
-	unblock()
+// admit takes a connection in, or closes it when there are too many already.
+func (p *Port) admit(conn net.Conn) (*stream, bool) {
+	s := newStream(conn)
+	if !p.open.take(s.caller.Source) {
+		p.refused.say(conn, "too many streams are open")
+		_ = conn.Close()
+		return nil, false
+	}
+	s.release = func() { p.open.give(s.caller.Source) }
+	if !p.opening.take(s.caller.Source) {
+		p.refused.say(conn, "too many streams do not say what they are")
+		_ = s.Close()
+		return nil, false
+	}
+	return s, true
+}
+
+// sort secures a stream, reads its preamble and hands it to those who accept
+// its kind. All of that has one bound in time.
+func (p *Port) sort(s *stream) {
+	kind, err := p.greet(s)
+	p.opening.give(s.caller.Source)
 	if err != nil {
-		_ = conn.Close()
+		if !vanished(err) {
+			p.refused.say(s, err.Error())
+		}
+		_ = s.Close()
 		return
 	}
-	s, ok := p.streams[Kind(pre[0])]
-	if !ok || [tagBytes]byte(pre[1:]) != p.tag {
-		p.logger.Warn("cluster port refused a stream", "remote", conn.RemoteAddr().String(),
-			"reason", map[bool]string{true: "it belongs to another cluster", false: "it is not a ClusterKit stream"}[ok])
-		_ = conn.Close()
-		return
-	}
-	_ = conn.SetReadDeadline(time.Time{})
+	to := p.streams[kind]
 	select {
-	case s.conns <- conn:
+	case to.conns <- s:
 	case <-p.ctx.Done():
-		_ = conn.Close()
+		_ = s.Close()
 	default:
-		p.logger.Warn("cluster port closed a stream: nobody accepts", "kind", s.kind.String())
-		_ = conn.Close()
+		p.refused.say(s, "nobody accepts "+kind.String()+" streams")
+		_ = s.Close()
 	}
+}
+
+var (
+	errNoStream = errors.New("it is not a ClusterKit stream")
+	errForeign  = errors.New("it belongs to another cluster")
+)
+
+// greet is what both sides do before a stream is one: TLS, if the port is
+// secured, then the preamble.
+func (p *Port) greet(s *stream) (Kind, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, p.c.Limits.OpenWithin)
+	defer cancel()
+	if p.c.Security != nil {
+		if err := s.secure(ctx, p.c.Security); err != nil {
+			return 0, err
+		}
+	}
+	unblock := context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })
+	var pre [1 + tagBytes]byte
+	if _, err := io.ReadFull(s, pre[:]); err != nil {
+		unblock()
+		return 0, err
+	}
+	if !unblock() {
+		return 0, context.Cause(ctx) // its deadline may yet be set
+	}
+	kind := Kind(pre[0])
+	if _, ok := p.streams[kind]; !ok {
+		return 0, errNoStream
+	}
+	if [tagBytes]byte(pre[1:]) != p.tag {
+		return 0, errForeign
+	}
+	return kind, nil
+}
+
+// vanished reports whether a stream just ended, or never began: port scanners
+// and health checks do that.
+func vanished(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -188,23 +253,48 @@ func (p *Port) Addr() net.Addr { return p.listener.Addr() }
 func (p *Port) Streams(k Kind) net.Listener { return p.streams[k] }
 
 // Dial opens a stream of the given kind to a node's cluster port. It returns
-// when the connection stands and the preamble is written; whether the other
-// side accepts the cluster shows at the first read.
+// when the connection stands, is secured, and the preamble is written; whether
+// the other side accepts the cluster, and this node's certificate, shows at the
+// first read.
 func (p *Port) Dial(ctx context.Context, k Kind, addr string) (net.Conn, error) {
-	conn, err := p.network.DialContext(ctx, addr)
+	conn, err := p.c.Network.DialContext(ctx, addr)
 	if err != nil {
 		return nil, err
+	}
+	if p.c.Security != nil {
+		sc := tls.Client(conn, p.c.Security.Client())
+		if err := sc.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, fmt.Errorf("peer: %s stream to %s: %w", k, addr, err)
+		}
+		conn = &secured{Conn: sc, raw: conn}
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetWriteDeadline(deadline)
 	}
-	if _, err := conn.Write(append([]byte{byte(k)}, p.tag[:]...)); err != nil {
+	if _, err := conn.Write(p.preamble(k)); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("peer: %s stream to %s: %w", k, addr, err)
 	}
 	_ = conn.SetWriteDeadline(time.Time{})
 	return conn, nil
 }
+
+// Open is Dial that returns as soon as the other side's kernel has answered:
+// its errors are those of the network. The rest goes with the first Write, under
+// the deadline of that, and comes to nothing without one.
+func (p *Port) Open(ctx context.Context, k Kind, addr string) (net.Conn, error) {
+	conn, err := p.c.Network.DialContext(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	if p.c.Security != nil {
+		conn = &secured{Conn: tls.Client(conn, p.c.Security.Client()), raw: conn}
+	}
+	return &opened{Conn: conn, preamble: p.preamble(k)}, nil
+}
+
+func (p *Port) preamble(k Kind) []byte { return append([]byte{byte(k)}, p.tag[:]...) }
 
 // streams is the listener for one kind.
 type streams struct {

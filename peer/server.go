@@ -45,6 +45,7 @@ func NewServer(p *Port, h Handler, logger *slog.Logger) *Server {
 	mux.HandleFunc("POST "+pathPlan, s.rebalance)
 	s.http = &http.Server{
 		Handler:           mux,
+		ConnContext:       withCaller,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		IdleTimeout:       2 * time.Minute,

@@ -85,6 +85,11 @@ func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 	e.Options.Bootstrap = truth("BOOTSTRAP")
 	e.Options.Insecure = truth("INSECURE")
 	e.Options.AuthReads = truth("AUTH_READS")
+	if get("TLS_CA") != "" || get("TLS_CERT") != "" || get("TLS_KEY") != "" {
+		e.Options.TLS = &clusterkit.TLS{
+			CA: get("TLS_CA"), Cert: get("TLS_CERT"), Key: get("TLS_KEY"), Domain: get("TLS_DOMAIN"), HTTP: clusterkit.HTTPSecurity(get("TLS_HTTP")),
+		}
+	}
 	if e.Options.GossipKeys, err = gossipKeys(get("GOSSIP_KEYS")); err != nil {
 		errs = append(errs, err)
 	}

@@ -25,12 +25,14 @@ func TestEnvironment(t *testing.T) {
 	e, err := ReadEnv(env("NODE_ID=node-2", "NODE_NAME=two", "HTTP_ADDR=:8081", "RAFT_ADDR=127.0.0.1:9002", "GOSSIP_ADDR=127.0.0.1:10002",
 		"JOIN_ADDR=127.0.0.1:8080", "BOOTSTRAP=false", "DATA_DIR=/tmp/x", "KV_ADDR=:8181", "PARTITION_COUNT=64",
 		"REPLICATION_FACTOR=2", "HASH=fnv1a", "ZONE=z", "WEIGHT=3", "ON_QUORUM_LOSS=serve", "LOG_LEVEL=warn",
+		"TLS_CA=ca.pem", "TLS_CERT=n.pem", "TLS_KEY=n-key.pem", "TLS_HTTP=mutual",
 		"INSECURE=true", "GOSSIP_KEYS=MDEyMzQ1Njc4OWFiY2RlZg==, ZmVkY2JhOTg3NjU0MzIxMA==",
 		"AUTH_TOKEN=0123456789abcdef", "AUTH_READS=true"))
 	o := e.Options
 	if err != nil || o.NodeID != "node-2" || o.NodeName != "two" || o.HTTPAddr != ":8081" || o.RaftAddr != "127.0.0.1:9002" ||
 		o.GossipAddr != "127.0.0.1:10002" || o.JoinAddr != "127.0.0.1:8080" || o.Bootstrap || o.DataDir != "/tmp/x" ||
 		o.Config.PartitionCount != 64 || o.Config.ReplicationFactor != 2 || o.Hash != "fnv1a" || o.Zone != "z" || o.Weight != 3 || o.OnQuorumLoss != clusterkit.Serve ||
+		o.TLS == nil || *o.TLS != (clusterkit.TLS{CA: "ca.pem", Cert: "n.pem", Key: "n-key.pem", HTTP: clusterkit.HTTPSMutual}) ||
 		!o.Insecure || len(o.GossipKeys) != 2 || string(o.GossipKeys[1]) != "fedcba9876543210" ||
 		o.AuthToken != "0123456789abcdef" || !o.AuthReads || e.KVAddr != ":8181" || e.Level != slog.LevelWarn {
 		t.Errorf("got %+v, %v", e, err)
