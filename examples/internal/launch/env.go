@@ -85,11 +85,7 @@ func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 	e.Options.Bootstrap = truth("BOOTSTRAP")
 	e.Options.Insecure = truth("INSECURE")
 	e.Options.AuthReads = truth("AUTH_READS")
-	if get("TLS_CA") != "" || get("TLS_CERT") != "" || get("TLS_KEY") != "" {
-		e.Options.TLS = &clusterkit.TLS{
-			CA: get("TLS_CA"), Cert: get("TLS_CERT"), Key: get("TLS_KEY"), Domain: get("TLS_DOMAIN"), HTTP: clusterkit.HTTPSecurity(get("TLS_HTTP")),
-		}
-	}
+	e.Options.TLS = tlsFiles(get)
 	if e.Options.GossipKeys, err = gossipKeys(get("GOSSIP_KEYS")); err != nil {
 		errs = append(errs, err)
 	}
@@ -99,6 +95,16 @@ func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 		}
 	}
 	return e, errors.Join(errs...)
+}
+
+// tlsFiles returns what TLS_CA, TLS_CERT and TLS_KEY say, nil when none is set.
+func tlsFiles(get func(string) string) *clusterkit.TLS {
+	if get("TLS_CA") == "" && get("TLS_CERT") == "" && get("TLS_KEY") == "" {
+		return nil
+	}
+	return &clusterkit.TLS{
+		CA: get("TLS_CA"), Cert: get("TLS_CERT"), Key: get("TLS_KEY"), Domain: get("TLS_DOMAIN"), HTTP: clusterkit.HTTPSecurity(get("TLS_HTTP")),
+	}
 }
 
 // gossipKeys decodes keys in base64, separated by commas. The error repeats none.
