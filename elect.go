@@ -22,13 +22,17 @@ const electStagger = 75 * time.Millisecond
 // every 400 to 800 ms. Either signal alone is no reason to campaign.
 const leaderSilence = time.Second
 
+// vacancy is how long a node that has lost the leadership gives another one to
+// take it. When it was deposed by a term that nobody won, or stepped down after
+// a pause, the others would not notice before their heartbeats time out.
+const vacancy = 200 * time.Millisecond
+
 // elect campaigns when the leader has crashed, or has fallen silent on gossip
-// and on Raft, until ctx ends.
+// and on Raft, or when this node has lost the leadership to nobody, until ctx ends.
 func (r *running) elect(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	var dead string     // the leader that this node campaigns against
-	var since time.Time // and since when
+	e := elector{self: r.record.UUID}
 	for {
 		select {
 		case <-ctx.Done():
@@ -37,45 +41,76 @@ func (r *running) elect(ctx context.Context) error {
 		case <-timer.C:
 		}
 		leader, _ := r.store.Leader()
-		members := r.gossip.Members()
-		if leader == "" && dead != "" {
-			leader = dead // Raft has noticed; the election may still be lost
-		}
-		if leader == "" || leader == r.record.UUID {
-			dead = ""
-			continue
-		}
-		switch evidenceOf(members, leader) {
-		case topology.EvidenceCrash:
-		case topology.EvidenceSilence:
-			if wait := leaderSilence - r.store.Consensus().LastContact; wait > 0 {
-				dead = ""
-				timer.Reset(wait)
-				continue
+		campaign, again := e.next(time.Now(), leader, r.store.Consensus().LastContact, r.store.Voters(), r.gossip.Members())
+		if campaign {
+			if err := r.store.Campaign(ctx); err != nil {
+				r.logger.Debug("campaign failed", "error", err)
 			}
-		default:
-			dead = ""
-			continue
 		}
-		if leader != dead {
-			dead, since = leader, time.Now()
+		if again > 0 {
+			timer.Reset(again)
 		}
-		turn := campaignTurn(r.store.Voters(), members, r.record.UUID)
-		if turn < 0 {
-			continue
-		}
-		wait := time.Duration(turn)*electStagger - time.Since(since)
-		if wait > 0 {
-			timer.Reset(wait)
-			continue
-		}
-		if err := r.store.Campaign(ctx); err != nil {
-			r.logger.Debug("campaign failed", "error", err)
-		}
-		// Everybody has had a turn after one round; then the next begins.
-		since = time.Now().Add(electStagger * time.Duration(len(r.store.Voters())))
-		timer.Reset(electStagger * time.Duration(turn+len(r.store.Voters())))
 	}
+}
+
+// elector decides when a node campaigns. It has no clock of its own.
+type elector struct {
+	self   string
+	dead   string    // the leader that this node campaigns against
+	since  time.Time // and since when
+	led    bool      // this node was the last leader that it knows of
+	vacant time.Time // when it found that nobody leads after it
+}
+
+// next reports whether to campaign now, and when to ask again without news; 0
+// means only with news. silent is how long Raft has not heard the leader.
+func (e *elector) next(now time.Time, leader string, silent time.Duration, voters []string, members []topology.Member) (campaign bool, again time.Duration) {
+	turn := campaignTurn(voters, members, e.self)
+	if leader == e.self {
+		e.led, e.dead, e.vacant = true, "", time.Time{}
+		return false, 0
+	}
+	if leader != "" {
+		e.led, e.vacant = false, time.Time{}
+	}
+	if e.led {
+		return e.succeed(now, turn)
+	}
+	if leader == "" {
+		leader = e.dead // Raft has noticed; the election may still be lost
+	}
+	switch evidence := evidenceOf(members, leader); {
+	case leader == "" || evidence == topology.EvidenceNone:
+		e.dead = ""
+		return false, 0
+	case evidence == topology.EvidenceSilence && silent < leaderSilence:
+		e.dead = ""
+		return false, leaderSilence - silent
+	}
+	if leader != e.dead {
+		e.dead, e.since = leader, now
+	}
+	if turn < 0 {
+		return false, 0
+	}
+	if wait := time.Duration(turn)*electStagger - now.Sub(e.since); wait > 0 {
+		return false, wait
+	}
+	// Everybody has had a turn after one round; then the next begins.
+	e.since = now.Add(electStagger * time.Duration(len(voters)))
+	return true, electStagger * time.Duration(turn+len(voters))
+}
+
+// succeed campaigns once to follow oneself, if nobody else does.
+func (e *elector) succeed(now time.Time, turn int) (campaign bool, again time.Duration) {
+	if e.vacant.IsZero() {
+		e.vacant = now
+	}
+	if wait := vacancy - now.Sub(e.vacant); wait > 0 {
+		return false, wait
+	}
+	e.led, e.vacant = false, time.Time{}
+	return turn >= 0, 0
 }
 
 // evidenceOf returns the evidence that the newest incarnation of a node is
@@ -90,22 +125,27 @@ func evidenceOf(members []topology.Member, uuid string) topology.Evidence {
 }
 
 // campaignTurn returns the place of self among the live voters in order of
-// UUID, or -1 if self does not vote. Pure.
+// UUID, or -1 if it must not campaign: it does not vote, or no majority of the
+// voters is alive to it. A campaign that cannot be won still raises the term,
+// and a node that was cut off would depose the leader when it is back. Pure.
 func campaignTurn(voters []string, members []topology.Member, self string) int {
 	alive := make(map[string]bool, len(members))
 	for _, m := range members {
-		alive[m.UUID] = m.State == topology.MemberAlive || m.State == topology.MemberSuspect
+		alive[m.UUID] = alive[m.UUID] || m.State == topology.MemberAlive || m.State == topology.MemberSuspect
 	}
-	turn, votes := 0, false
+	turn, live, votes := 0, 0, false
 	for _, v := range slices.Sorted(slices.Values(voters)) {
-		switch {
-		case v == self:
+		if v == self {
 			votes = true
-		case v < self && alive[v]:
-			turn++
+			live++
+		} else if alive[v] {
+			live++
+			if v < self {
+				turn++
+			}
 		}
 	}
-	if !votes {
+	if !votes || live <= len(voters)/2 {
 		return -1
 	}
 	return turn
