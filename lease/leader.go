@@ -228,13 +228,19 @@ func (l *Leases) check(voters []string) []outgoing {
 func (l *Leases) silentAfter() time.Duration { return l.c.Duration * 3 / (2 * cycles) }
 
 // overdue tells of leases that have ended since, and returns how long it is
-// until the next one may.
+// until the next one may. It passes over this node's own: a leader does not
+// fail itself over, and never registers anew, so that an end for good would
+// leave it without a lease for as long as it leads. Its lease lapses like any
+// other, and the next confirmed round renews it.
 func (l *Leases) overdue() time.Duration {
 	next, news := time.Hour, false
 	l.lead.mu.Lock()
 	if l.lead.granter != nil {
 		now := l.c.Clock.Now()
 		for _, n := range l.lead.nodes {
+			if n.Incarnation == l.c.Self {
+				continue
+			}
 			s := l.lead.granter.State(n, now)
 			switch {
 			case !s.Ended:
@@ -394,7 +400,7 @@ func (l *Leases) wake() {
 	}
 }
 
-// State says what this node, as the leader, knows of a node's lease for its
+// State says what this node, as the leader, knows of another node's lease for its
 // registration; n.Addr does not matter. It is false while this node does not
 // lead. A lease that is said to have ended stays so until the node registers
 // anew, whatever it answers.

@@ -125,6 +125,27 @@ func TestLeaderThatWasReplaced(t *testing.T) {
 	})
 }
 
+// TestLeaderThatNobodyReplaces: a leader that reaches no quorum for longer than
+// a lease, and is not replaced, has none; and has one again soon after it
+// reaches a quorum, although it does not register anew.
+func TestLeaderThatNobodyReplaces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, 3)
+		w.run()
+		w.lead(0, 1)
+		w.within(100*time.Millisecond, "everybody has a lease", w.allValid)
+		w.net.Isolate("10.0.0.1")
+		w.within(testD, "the leader has no lease", func() bool { return !w.nodes[0].valid() })
+		w.throughout(2*testD, "and gets none", func() bool { return !w.nodes[0].valid() })
+		w.net.Heal()
+		w.within(2*time.Second, "the leader has a lease again", func() bool { return w.nodes[0].valid() })
+		if w.nodes[1].valid() || w.nodes[2].valid() {
+			t.Error("a lease whose end was told is valid again, without a new registration")
+		}
+	})
+}
+
 // TestRegistrationAndRelease: a lease is for one registration, and is gone at
 // once when the node applies another or releases it.
 func TestRegistrationAndRelease(t *testing.T) {

@@ -280,13 +280,6 @@ func (l *load) firstWrite(after time.Time) (time.Time, bool) {
 	return first, !first.IsZero()
 }
 
-// failed returns how many operations were not answered with success.
-func (l *load) failed() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.fail
-}
-
 var probes atomic.Int64
 
 // fresh returns a key that no client writes.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -313,6 +314,13 @@ func (d *driver) keep(r *result, t *trial) error {
 		}
 	}
 	if d.lab != nil {
+		// Their last words are what every goroutine does.
+		for _, n := range d.lab.c.Alive() {
+			_ = syscall.Kill(n.PID(), syscall.SIGQUIT) // it may have ended
+		}
+		for began := time.Now(); len(d.lab.c.Alive()) > 0 && time.Since(began) < 3*time.Second; {
+			pause(context.Background(), 10*time.Millisecond)
+		}
 		d.lab.c.Close()
 		errs = append(errs, os.Rename(d.lab.c.Dir, filepath.Join(dir, "nodes")))
 	}

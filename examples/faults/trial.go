@@ -170,6 +170,13 @@ func (t *trial) state() string {
 			out = append(out, fmt.Sprintf("%s does not answer: %v", n.ID, err))
 			continue
 		}
+		ctx, cancel = context.WithTimeout(context.Background(), time.Second)
+		owned, err := t.ask(ctx, n)
+		cancel()
+		owns := fmt.Sprintf("owns %d", len(owned.Primaries))
+		if err != nil {
+			owns = err.Error()
+		}
 		states := make(map[string]int)
 		for _, p := range m.Cluster.PartitionMap.Partitions {
 			states[p.State]++
@@ -180,7 +187,7 @@ func (t *trial) state() string {
 				down = append(down, o.ID+" "+o.Status)
 			}
 		}
-		out = append(out, fmt.Sprintf("%s: version %d, partitions %v, not active %v", n.ID, m.Cluster.Version, states, down))
+		out = append(out, fmt.Sprintf("%s: version %d, %s, partitions %v, not active %v", n.ID, m.Cluster.Version, owns, states, down))
 	}
 	return strings.Join(out, "; ")
 }

@@ -87,6 +87,21 @@ func (c *Cluster) AwaitReady(ctx context.Context, n *Node) error {
 	}
 }
 
+// AwaitMember waits until the node is an active member on its own map.
+func (c *Cluster) AwaitMember(ctx context.Context, n *Node) error {
+	for {
+		var d topology.Document
+		err := ask(ctx, n, "/cluster", &d)
+		if err == nil && Status(&d, n.ID) == topology.NodeActive.String() {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return errors.Join(ctx.Err(), err)
+		}
+		pause(ctx, 10*time.Millisecond)
+	}
+}
+
 // Holders returns, per partition, the nodes that hold a replica in a map, the
 // copying ones included, as a set.
 func Holders(d *topology.Document) map[string]map[string]bool {
