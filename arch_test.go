@@ -37,6 +37,7 @@ var rooms = map[string][]string{
 	"cmd/clusterkit":      {"topology", "raftstore", "internal/certs"},
 	"internal/wakeup":     {},
 	"internal/certs":      {},
+	"internal/fuzz":       {},
 	"internal/simnet":     {},
 	"internal/netlab":     {},
 	"internal/procs":      {"topology"},

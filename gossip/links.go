@@ -449,8 +449,13 @@ func readHello(r io.Reader) (hello, error) {
 		return hello{}, err
 	}
 	var h hello
-	err := json.Unmarshal(b, &h)
-	return h, err
+	if err := json.Unmarshal(b, &h); err != nil {
+		return hello{}, fmt.Errorf("gossip: handshake: %w", err)
+	}
+	if h.UUID == "" || h.Incarnation == 0 {
+		return hello{}, errors.New("gossip: a handshake without uuid or incarnation")
+	}
+	return h, nil
 }
 
 // add notes an open link, so that it can be closed; it closes the link and

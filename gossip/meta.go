@@ -56,8 +56,10 @@ func decodeMember(name, gossipAddr string, b []byte) (topology.Member, error) {
 			return topology.Member{}, fmt.Errorf("gossip: metadata: %w", err)
 		}
 	}
-	if m.NodeID == "" {
-		return topology.Member{}, errors.New("gossip: metadata without a node id")
+	// What could never be registered is no member either.
+	n := topology.Node{ID: m.NodeID, UUID: uuid, Incarnation: incarnation, IP: m.HTTP, RaftAddr: m.Raft, GossipAddr: gossipAddr}
+	if err := n.Validate(); err != nil {
+		return topology.Member{}, fmt.Errorf("gossip: metadata: %w", err)
 	}
 	return topology.Member{
 		NodeID: m.NodeID, UUID: uuid, Incarnation: incarnation, State: topology.MemberAlive,

@@ -29,27 +29,3 @@ func TestMetaThatDoesNotFitIsRefused(t *testing.T) {
 		t.Error("encoded more than memberlist takes")
 	}
 }
-
-func FuzzDecodeMember(f *testing.F) {
-	good, err := encodeMeta(meta{NodeID: "node-1", Raft: "10.0.0.1:9001", HTTP: "10.0.0.1:8080"})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add("u.1", good)
-	f.Add("u.0", good)
-	f.Add("u", good)
-	f.Add(".1", good)
-	f.Add("u.1", []byte{})
-	f.Add("u.1", []byte{metaVersion})
-	f.Add("u.1", []byte{2, '{', '}'})
-	f.Add("u.18446744073709551616", good)
-	f.Fuzz(func(t *testing.T, name string, b []byte) {
-		m, err := decodeMember(name, "10.0.0.1:1", b)
-		if err != nil {
-			return
-		}
-		if m.UUID == "" || m.NodeID == "" || m.Incarnation == 0 || m.State != topology.MemberAlive {
-			t.Errorf("accepted %q, %q as %+v", name, b, m)
-		}
-	})
-}
