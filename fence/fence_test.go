@@ -1,7 +1,9 @@
 package fence
 
 import (
+	"bytes"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -9,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/skshohagmiah/clusterkit/internal/fuzz"
 )
 
 func open(t *testing.T, path string, partitions int) *Fence {
@@ -219,16 +223,35 @@ func FuzzOpen(f *testing.F) {
 			t.Fatal(err)
 		}
 		s, err := Open(path, 2)
+		fuzz.Memory(t, len(b), 16, func() {
+			if s, err := Open(path, 2); err == nil {
+				_ = s.Close()
+			}
+		})
 		if err != nil {
+			if after, rerr := os.ReadFile(path); rerr != nil || !bytes.Equal(after, b) {
+				t.Errorf("a refused file was changed: %v", rerr)
+			}
+			if !strings.Contains(err.Error(), path) {
+				t.Errorf("the error does not name %s: %v", path, err)
+			}
 			return
+		}
+		// What was accepted holds what is raised in it.
+		want := [2]uint64{s.Highest(0), s.Highest(1)}
+		if want[1] < math.MaxUint64 {
+			want[1]++
+		}
+		if err := errors.Join(s.Raise(1, want[1]), s.Close()); err != nil && want[1] != 0 {
+			t.Fatal(err)
+		}
+		s, err = Open(path, 2)
+		if err != nil {
+			t.Fatal(err)
 		}
 		defer s.Close()
-		high := s.Highest(1)
-		if high == 1<<64-1 {
-			return
-		}
-		if err := s.Raise(1, high+1); err != nil {
-			t.Fatal(err)
+		if got := [2]uint64{s.Highest(0), s.Highest(1)}; got != want {
+			t.Errorf("%v was raised, and %v is there", want, got)
 		}
 	})
 }

@@ -2,8 +2,6 @@ package gossip
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -48,8 +46,6 @@ const (
 	// dialAgainMin and dialAgainMax bound the pause before a link is dialled again.
 	dialAgainMin = 20 * time.Millisecond
 	dialAgainMax = 2 * time.Second
-	// maxHello bounds a handshake message.
-	maxHello = 512
 	// One of these is all that is ever sent on a link after the handshake:
 	// this node leaves, or it only wants this link no longer.
 	goodbyeByte = 'G'
@@ -58,16 +54,6 @@ const (
 	// is taken for gone, is asked whether it is there after all.
 	recheckEvery = time.Second
 )
-
-// hello names one end of a link to the other.
-type hello struct {
-	UUID        string `json:"uuid"`
-	Incarnation uint64 `json:"incarnation"`
-	// Want is the UUID that the dialler believes to be at this address.
-	Want string `json:"want,omitempty"`
-	// Probe asks who is there and nothing more: no link comes of it.
-	Probe bool `json:"probe,omitempty"`
-}
 
 // links keeps this node's crash links.
 type links struct {
@@ -424,38 +410,6 @@ func (l *links) answer(conn net.Conn) (hello, error) {
 		return hello{}, fmt.Errorf("gossip: not a link but a question for %.40q", h.Want)
 	}
 	return h, conn.SetDeadline(time.Time{})
-}
-
-func writeHello(w io.Writer, h hello) error {
-	b, err := json.Marshal(h)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...))
-	return err
-}
-
-func readHello(r io.Reader) (hello, error) {
-	var size [2]byte
-	if _, err := io.ReadFull(r, size[:]); err != nil {
-		return hello{}, err
-	}
-	n := binary.BigEndian.Uint16(size[:])
-	if n > maxHello {
-		return hello{}, fmt.Errorf("gossip: a handshake of %d bytes, at most %d", n, maxHello)
-	}
-	b := make([]byte, n)
-	if _, err := io.ReadFull(r, b); err != nil {
-		return hello{}, err
-	}
-	var h hello
-	if err := json.Unmarshal(b, &h); err != nil {
-		return hello{}, fmt.Errorf("gossip: handshake: %w", err)
-	}
-	if h.UUID == "" || h.Incarnation == 0 {
-		return hello{}, errors.New("gossip: a handshake without uuid or incarnation")
-	}
-	return h, nil
 }
 
 // add notes an open link, so that it can be closed; it closes the link and

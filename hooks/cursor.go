@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,13 +62,21 @@ var _ Cursor = (*File)(nil)
 func OpenFile(dir, uuid string) (f *File, err error) {
 	path := filepath.Join(dir, cursorFile)
 	f = &File{path: path, bucket: []byte(cursorBucket + uuid), wake: make(chan struct{}, 1), pending: make(map[int]topology.Duty), durable: make(chan struct{})}
+	var file *os.File
+	open := func(name string, flag int, mode os.FileMode) (*os.File, error) {
+		file, err = os.OpenFile(name, flag, mode)
+		return file, err
+	}
 	err = protect(func() error {
 		// The free list stays in the file: without it bbolt walks all pages on
 		// a goroutine of its own, where nobody can recover from a damaged one.
-		f.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: cursorLockWait, FreelistType: bbolt.FreelistMapType})
+		f.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: cursorLockWait, FreelistType: bbolt.FreelistMapType, OpenFile: open})
 		return err
 	})
 	if err != nil {
+		if file != nil {
+			release(file) // after a panic of bbolt it is open still, and locked
+		}
 		return nil, fmt.Errorf("hooks: open %s: %w: DataDir must be writable and belong to this process alone; %s", path, err, remedy)
 	}
 	f.update = f.db.Update
@@ -130,7 +140,11 @@ func (f *File) Load() (map[int]topology.Duty, error) {
 				if err := json.Unmarshal(v[4:], &d); err != nil {
 					return err
 				}
-				out[int(binary.BigEndian.Uint32(k))] = d
+				i := int(binary.BigEndian.Uint32(k))
+				if i >= topology.MaxPartitions || !slices.Contains(held, d.Role) {
+					return fmt.Errorf("partition %d has the role %.40q, which no version of ClusterKit writes", i, d.Role)
+				}
+				out[i] = d
 				return nil
 			})
 		})
@@ -140,6 +154,9 @@ func (f *File) Load() (map[int]topology.Duty, error) {
 	}
 	return out, nil
 }
+
+// held are the roles that a cursor remembers.
+var held = []topology.Role{topology.RoleLearner, topology.RoleReplica, topology.RolePrimary, topology.RoleRevoked, topology.RoleError, topology.RoleLeaving}
 
 // checksum covers the key as well: bbolt's pages have none.
 func checksum(key, body []byte) uint32 {

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/fuzz"
 )
 
 func nodesOf(registrations ...uint64) []Node {
@@ -114,14 +116,27 @@ func TestFrames(t *testing.T) {
 func FuzzFrames(f *testing.F) {
 	f.Add(frame{kind: frameHello, who: Incarnation{"uuid", 7}}.append(nil))
 	f.Add(frame{kind: framePong, term: 1, round: 2, request: 3}.append(nil))
+	f.Add(frame{kind: framePing, term: 1, round: 2}.append(frame{kind: frameCheck, term: 1, round: 2}.append(nil)))
+	f.Add(frame{kind: frameGrant, request: 1, registration: 2}.append(nil))
 	f.Add([]byte{0})
 	f.Add([]byte{frameHello, wireVersion, 0, 0, 0, 0, 0, 0, 0, 0, 200})
 	f.Fuzz(func(t *testing.T, b []byte) {
+		fuzz.Memory(t, len(b), 64, func() {
+			in := reader{r: bytes.NewReader(b)}
+			for {
+				if _, err := in.next(); err != nil {
+					return
+				}
+			}
+		})
 		in := reader{r: bytes.NewReader(b)}
 		for {
 			got, err := in.next()
 			if err != nil {
 				return
+			}
+			if got.kind == frameHello && (got.who.UUID == "" || len(got.who.UUID) > maxUUID) {
+				t.Fatalf("accepted %+v", got)
 			}
 			again := reader{r: bytes.NewReader(got.append(nil))}
 			if back, err := again.next(); err != nil || back != got {

@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+
+	"github.com/skshohagmiah/clusterkit/topology"
 )
 
 const (
@@ -147,8 +150,12 @@ func parseIdentity(b []byte) (f identityForm, err error) {
 	switch {
 	case f.UUID == "" || f.NodeID == "" || f.Incarnation == 0:
 		err = errors.New("uuid, node_id or incarnation is missing")
+	case f.Incarnation == math.MaxUint64:
+		err = errors.New("incarnation cannot be counted on")
 	case f.Checksum != "" && f.Checksum != f.sum():
 		err = errors.New("it does not match its checksum")
+	default:
+		err = topology.Node{ID: f.NodeID, UUID: f.UUID, Incarnation: f.Incarnation}.Validate()
 	}
 	return f, err
 }

@@ -228,6 +228,7 @@ func (s *Store) start() (err error) {
 		g: s.g, self: s.id, addr: s.c.Address, resolve: s.c.Resolve,
 		peers: &progress{of: make(map[raft.ServerID]peerProgress)},
 	}
+	s.trans.vetting = vetted(s.trans.NetworkTransport.Consumer())
 	defer func() {
 		// NewRaft panics when an entry cannot be read.
 		if p := recover(); p != nil {

@@ -18,10 +18,11 @@ const (
 	maxPool = 3
 )
 
-// transport is raft's network transport with four differences: it is silent
-// when the guard says so, it finds a peer's newest address, it retries a call
-// whose pooled stream had died unnoticed (raft would wait for its next turn:
-// a vote lost, or 100 ms), and it knows how far each peer has come.
+// transport is raft's network transport with five differences: it is silent
+// when the guard says so, it refuses what raft would not survive, it finds a
+// peer's newest address, it retries a call whose pooled stream had died
+// unnoticed (raft would wait for its next turn: a vote lost, or 100 ms), and
+// it knows how far each peer has come.
 // It embeds the concrete type, which carries pre-vote and the heartbeat fast path.
 type transport struct {
 	*raft.NetworkTransport
@@ -30,6 +31,7 @@ type transport struct {
 	addr    string
 	resolve func(uuid string) (string, bool)
 	peers   *progress
+	vetting *vetting // of what others ask
 }
 
 var (
@@ -175,9 +177,13 @@ func (t *transport) EncodePeer(id raft.ServerID, addr raft.ServerAddress) []byte
 	return []byte(addr)
 }
 
+// Consumer implements raft.Transport: what is malformed has been refused.
+func (t *transport) Consumer() <-chan raft.RPC { return t.vetting.out }
+
 // Close implements raft.WithClose. It may be called more than once.
 func (t *transport) Close() error {
 	err := t.NetworkTransport.Close()
+	t.vetting.close()
 	t.CloseStreams()
 	return err
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/skshohagmiah/clusterkit/internal/fuzz"
 	"time"
 )
 
@@ -230,7 +232,11 @@ func FuzzDecodeEntry(f *testing.F) {
 	start := sample(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := DecodeEntry(b)
+		fuzz.Memory(t, len(b), 200, func() { _, _ = DecodeEntry(b) })
 		if err != nil {
+			if !strings.HasPrefix(err.Error(), "topology: decode ") {
+				t.Errorf("an error without its place: %v", err)
+			}
 			return
 		}
 		once, err := EncodeEntry(e)
@@ -270,8 +276,15 @@ func FuzzDecodeSnapshot(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		top, err := DecodeSnapshot(b)
+		fuzz.Memory(t, len(b), 400, func() { _, _ = DecodeSnapshot(b) })
 		if err != nil {
+			if !strings.HasPrefix(err.Error(), "topology: decode snapshot: ") {
+				t.Errorf("an error without its place: %v", err)
+			}
 			return
+		}
+		if err := top.Check(); err != nil {
+			t.Errorf("accepted what Check refuses: %v", err)
 		}
 		once, err := EncodeSnapshot(top)
 		if err != nil {

@@ -7,6 +7,7 @@
 package fuzz
 
 import (
+	"os"
 	"runtime"
 	"runtime/metrics"
 	"testing"
@@ -38,6 +39,18 @@ func Memory(t testing.TB, input, perByte int, parse func()) {
 		}
 		used = min(used, allocated(parse))
 	}
+}
+
+// Dir returns a directory that is gone after the test, in memory where there is
+// a file system for that: fsync would be most of what a target does.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "clusterkit-fuzz-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func counted() uint64 {
