@@ -12,9 +12,11 @@ SEED    ?=
 ONLY    ?=
 SEEDS   ?= 1000
 HISTORIES ?= 200
+FUZZTIME  ?= 30s
+FUZZ      ?= .
 REPLAY   = $(or $(SEED),$(if $(findstring -,$(SEEDS)),$(SEEDS)))
 
-.PHONY: help demo test lint unit sim histories replay jepsen bench-kv faults faults-long bench bench-quick bench-calm bench-moves bench-idle bench-failover node image compose-up compose-down clean
+.PHONY: help demo test lint unit sim histories replay fuzz jepsen bench-kv faults faults-long bench bench-quick bench-calm bench-moves bench-idle bench-failover node image compose-up compose-down clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -45,6 +47,14 @@ histories:
 
 replay:
 	@$(GO) run -C $(REPLAYS) . -seeds $(REPLAY) $(if $(ORDER),-order $(ORDER)) $(if $(ORDERS),-orders $(ORDERS))
+
+fuzz: ## every fuzz target for FUZZTIME (30s); what it finds goes into testdata/fuzz, which make test runs (FUZZ=regexp picks targets)
+	@for m in . examples; do \
+		go_list=$$(cd $$m && $(GO) test -list '^Fuzz' ./...) || { echo "$$go_list"; exit 1; }; \
+		echo "$$go_list" | awk '/^Fuzz/ { name[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, name[i]; n = 0 }' | grep -E '$(FUZZ)' | while read -r pkg name; do \
+			echo "$$pkg $$name"; (cd $$m && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$pkg) || exit 1; \
+		done || exit 1; \
+	done
 
 jepsen: ## 200 histories of 20 s of real processes under faults, each linearizable; a client that breaks a rule is caught (HISTORIES=n)
 	@cd examples && $(GO) run ./kvlab jepsen -store sync -histories $(HISTORIES) -length 20s

@@ -122,17 +122,3 @@ func TestRefusesWhatItCannotRouteBy(t *testing.T) {
 		}
 	}
 }
-
-func FuzzParseMap(f *testing.F) {
-	f.Add(document(f))
-	f.Add([]byte(`{"cluster":{"id":"c","partition_map":{"partitions":{"partition-0":{}}}},"hash_config":{"algorithm":"md5","encoding":"big_endian_uint32","modulo":1,"format":"partition-%d"}}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := parseMap(b, "kv")
-		if err != nil {
-			return
-		}
-		if p := m.Locate("key"); p.Index < 0 || p.Index >= len(m.Partitions) {
-			t.Errorf("located %+v", p)
-		}
-	})
-}

@@ -285,20 +285,46 @@ func (c *Client) stream(ctx context.Context, addr string, events chan<- struct{}
 	}
 	began := c.now()
 	defer func() { lasted = c.now() - began }()
-	// Data lines may be as long as a map: only their beginning matters here.
-	r := bufio.NewReaderSize(resp.Body, 4<<10)
+	readEvents(resp.Body, func() { quiet.Reset(silence) }, func(name string) {
+		// Of who leads Raft the map says nothing. Everything else means that
+		// the map is old: also a compacted event, which says that the changes
+		// since our version are not to be had, for here the whole map is fetched.
+		if name != "leader" {
+			wake(events)
+		}
+	})
+	return 0 // see above
+}
+
+// readEvents reads server-sent events until the stream ends, and names each
+// that carries data. heard is called for every line. The data is skipped: it
+// may be as long as a map.
+func readEvents(body io.Reader, heard func(), event func(name string)) {
+	r := bufio.NewReaderSize(body, 4<<10)
+	name, data := "", false
 	for {
 		line, partial, err := r.ReadLine()
 		if err != nil {
-			return 0 // see above
+			return
 		}
-		quiet.Reset(silence)
-		change := bytes.HasPrefix(line, []byte("data:"))
+		heard()
+		field, value, _ := bytes.Cut(line, []byte(":"))
+		switch string(field) {
+		case "event":
+			name = string(bytes.TrimPrefix(value, []byte(" ")))
+		case "data":
+			data = true
+		case "":
+			if len(line) > 0 {
+				break // a comment
+			}
+			if data {
+				event(name)
+			}
+			name, data = "", false
+		}
 		for partial && err == nil {
 			_, partial, err = r.ReadLine()
-		}
-		if change {
-			wake(events)
 		}
 	}
 }

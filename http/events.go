@@ -51,12 +51,21 @@ type leaderEvent struct {
 	Term     uint64 `json:"term"`
 }
 
+// compactedEvent is the data of a compacted event.
+type compactedEvent struct {
+	From    uint64 `json:"from"`    // what the client has
+	Version uint64 `json:"version"` // that of the snapshot which follows
+}
+
 // events streams changes as server-sent events. The id of a topology event is
 // its version. The first is a snapshot, unless the client says, by
 // Last-Event-ID or ?from=, which version it has, and the handler still
-// remembers that one. A client that reads slowly misses steps in between,
-// never the last state: each event leads from the one before it on this stream
-// to the newest. A node that has no topology yet sends it when it has.
+// remembers that one. If it does not, or is itself behind the client, it says
+// so by a compacted event before the snapshot: the steps from there are not to
+// be had, and what was known is to be replaced. A client that reads slowly
+// misses steps in between, never the last state: each event leads from the one
+// before it on this stream to the newest. A node that has no topology yet sends
+// it when it has.
 func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 	from, f := resumeFrom(r)
 	if f != nil {
@@ -92,9 +101,7 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 	} else if err != nil {
 		return
 	}
-	if t := h.c.Source.Topology(); from != 0 && t.Founded() {
-		s.sent = h.feed.recall(t, from)
-	}
+	s.from = from
 	s.run(r)
 }
 
@@ -121,6 +128,7 @@ type stream struct {
 	w   http.ResponseWriter
 	out *http.ResponseController
 
+	from   uint64             // the version that the client came with, until it was looked for; or 0
 	sent   *topology.Topology // what the client has, or nil
 	leader *leaderEvent       // what it knows of the leader, or nil
 }
@@ -165,6 +173,9 @@ func (s *stream) update() error {
 	if !t.Founded() {
 		return nil
 	}
+	if err := s.resume(t); err != nil {
+		return err
+	}
 	if s.sent == nil || s.sent.Version != t.Version || s.sent.ClusterID != t.ClusterID {
 		if err := s.send(s.h.feed.encode(s.sent, t)); err != nil {
 			return err
@@ -179,6 +190,19 @@ func (s *stream) update() error {
 	s.leader = &now
 	// Without an id: the client's place among the versions stays.
 	return s.send(frame("", "leader", now))
+}
+
+// resume looks, once, for the version that the client came with, and tells it
+// when the steps from there are not known.
+func (s *stream) resume(t *topology.Topology) error {
+	from := s.from
+	if s.from = 0; from == 0 {
+		return nil
+	}
+	if s.sent = s.h.feed.recall(t, from); s.sent != nil {
+		return nil
+	}
+	return s.send(frame("", "compacted", compactedEvent{From: from, Version: t.Version}))
 }
 
 // send writes and flushes within writeWithin, which replaces the server's

@@ -203,18 +203,3 @@ func TestLongPoll(t *testing.T) {
 		wantError(t, q, get(h, "/cluster?"+q), 400, codeInvalid)
 	}
 }
-
-func FuzzOperations(f *testing.F) {
-	for _, seed := range []string{`{"ttl":"2m"}`, `{"weight":1e9}`, `{"to":"x"}`, `{`, ``, `{"add":[{"id":"é"}]}`} {
-		f.Add(uint8(0), []byte(seed))
-	}
-	o := &recording{}
-	h := operated(o)
-	operations := h.operations()
-	f.Fuzz(func(t *testing.T, which uint8, body []byte) {
-		path := strings.Replace(operations[int(which)%len(operations)].path, "{id}", "node-1", 1)
-		if w := post(h, path, string(body)); w.Code == http.StatusInternalServerError {
-			t.Errorf("POST %s %q: %s", path, body, w.Body)
-		}
-	})
-}

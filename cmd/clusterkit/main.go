@@ -58,15 +58,9 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 			code = int(e)
 		}
 	}()
-	parser, err := kong.New(&commands{},
-		kong.Name("clusterkit"),
-		kong.Description("Looks at a ClusterKit cluster from outside, and repairs the DataDir of a stopped node."),
-		kong.Writers(out, errs),
-		kong.Exit(func(code int) { panic(exit(code)) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-	)
+	parser, err := newParser(out, errs)
 	if err != nil {
-		panic(err) // the command line above is wrong, not the one given
+		panic(err) // the command line below is wrong, not the one given
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
@@ -78,6 +72,18 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 		return exitFailed
 	}
 	return exitDone
+}
+
+// newParser returns what reads a command line. It panics with an exit after
+// --help.
+func newParser(out, errs io.Writer) (*kong.Kong, error) {
+	return kong.New(&commands{},
+		kong.Name("clusterkit"),
+		kong.Description("Looks at a ClusterKit cluster from outside, and repairs the DataDir of a stopped node."),
+		kong.Writers(out, errs),
+		kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+	)
 }
 
 // say writes what a person reads. Nobody can be told that it cannot be written.

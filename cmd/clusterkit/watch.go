@@ -93,6 +93,15 @@ func (v *viewer) event(e sse) error {
 		}
 		v.topology(t)
 		v.at = e.id
+	case "compacted":
+		var c struct {
+			From    uint64 `json:"from"`
+			Version uint64 `json:"version"`
+		}
+		if err := json.Unmarshal(e.data, &c); err != nil || c.From == 0 {
+			return errFormat
+		}
+		v.line(c.Version, "the changes since v%d are not known any more: what differs now follows", c.From)
 	case "leader":
 		var l struct {
 			ID   string `json:"leader_id"`
