@@ -1,6 +1,7 @@
 package clusterkit_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -83,6 +84,43 @@ func ExampleBearerTokens() {
 	// <nil>
 	// <nil>
 	// the token is not the cluster's: compare it with AuthToken of the node's options
+}
+
+func ExampleClusterKit_InstallGossipKey() {
+	dir, err := os.MkdirTemp("", "clusterkit-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	old, fresh := bytes.Repeat([]byte("o"), 32), bytes.Repeat([]byte("f"), 32) // of crypto/rand, really
+	ck, err := clusterkit.NewClusterKit(clusterkit.Options{
+		NodeID: "node-1", HTTPAddr: "127.0.0.1:0", DataDir: dir, GossipKeys: [][]byte{old}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := ck.Start(); err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = ck.Stop() }()
+
+	// Each step waits for the whole cluster, and may be repeated.
+	ctx := context.Background()
+	_, err = ck.InstallGossipKey(ctx, fresh)
+	if err == nil {
+		_, err = ck.UseGossipKey(ctx, clusterkit.GossipKeyFingerprint(fresh))
+	}
+	if err == nil {
+		_, err = ck.RemoveGossipKey(ctx, clusterkit.GossipKeyFingerprint(old))
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	report, err := ck.GossipKeys(ctx)
+	for _, n := range report.Nodes {
+		fmt.Println(n.Node, "encrypts with the fresh key:", n.Primary == clusterkit.GossipKeyFingerprint(fresh), "and holds", len(n.Keys), err)
+	}
+	// Output: node-1 encrypts with the fresh key: true and holds 1 <nil>
 }
 
 func ExampleClusterKit_OnTransition() {

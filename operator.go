@@ -103,3 +103,23 @@ func (o operator) PutData(ctx context.Context, key string, value []byte) error {
 func (o operator) DeleteData(ctx context.Context, key string) error {
 	return httpError(o.kit.DeleteCustomData(ctx, key))
 }
+
+func (o operator) GossipKeys(ctx context.Context, c ckhttp.KeyChange) ([]ckhttp.NodeKeys, error) {
+	var report GossipKeyReport
+	var err error
+	switch c.Do {
+	case "install":
+		report, err = o.kit.InstallGossipKey(ctx, c.Key)
+	case "use":
+		report, err = o.kit.UseGossipKey(ctx, c.Fingerprint)
+	case "remove":
+		report, err = o.kit.RemoveGossipKey(ctx, c.Fingerprint)
+	default:
+		report, err = o.kit.GossipKeys(ctx)
+	}
+	out := make([]ckhttp.NodeKeys, len(report.Nodes))
+	for i, n := range report.Nodes {
+		out[i] = ckhttp.NodeKeys{Node: n.Node, Active: n.Active, Primary: n.Primary, Keys: n.Keys, Problem: n.Problem}
+	}
+	return out, httpError(err)
+}

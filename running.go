@@ -26,6 +26,7 @@ type running struct {
 	record Node // this node, as it registers
 	store  *raftstore.Store
 	gossip *gossip.Gossip
+	keys   *gossip.Keyring
 	client *peer.Client
 	hooks  *hooks.Dispatcher
 	loop   *rebalance.Loop
@@ -105,8 +106,11 @@ func (c *ClusterKit) launch(w way) (err error) {
 func (r *running) open(port *peer.Port, w way) error {
 	s := &r.kit.settings
 	var err error
+	if r.keys, err = gossip.OpenKeyring(s.DataDir, s.GossipKeys); err != nil {
+		return err
+	}
 	gc := gossip.Config{
-		ClusterID: w.clusterID, Profile: gossipProfiles[s.Profile], Seeds: w.seeds, Keys: s.GossipKeys, Network: s.Network, Logger: s.Logger,
+		ClusterID: w.clusterID, Profile: gossipProfiles[s.Profile], Seeds: w.seeds, Keys: r.keys, Network: s.Network, Logger: s.Logger,
 		Self: topology.Member{
 			NodeID: r.record.ID, UUID: r.record.UUID, Incarnation: r.record.Incarnation,
 			GossipAddr: r.record.GossipAddr, RaftAddr: r.record.RaftAddr, HTTPAddr: r.record.IP,

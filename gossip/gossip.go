@@ -41,9 +41,9 @@ type Config struct {
 	Profile Profile
 	// Seeds are gossip addresses of members to begin with.
 	Seeds []string
-	// Keys encrypt and authenticate all gossip: the first encrypts, all
-	// decrypt, and what none of them decrypts is dropped. None: in the clear.
-	Keys [][]byte
+	// Keys encrypt and authenticate all gossip, and what none of them decrypts is
+	// dropped. They may be changed meanwhile. nil, or without keys: in the clear.
+	Keys *Keyring
 	// Links carries crash links; nil switches them off.
 	Links Links
 	// OnReport receives this node's own evidence, to be told to others. It is
@@ -166,11 +166,11 @@ func (g *Gossip) config() (*memberlist.Config, error) {
 	mc.Delegate, mc.Events, mc.Alive = g.delegate, g.delegate, g.delegate
 	mc.Logger = newLogger(g.c.Logger)
 	mc.DNSConfigPath = ""
-	if len(g.c.Keys) > 0 {
-		if mc.Keyring, err = memberlist.NewKeyring(g.c.Keys, g.c.Keys[0]); err != nil {
-			return nil, fmt.Errorf("gossip: GossipKeys: %w", err)
-		}
+	if g.c.Keys != nil {
+		mc.Keyring = g.c.Keys.ring
 	}
+	// What is not encrypted is neither sent nor heard, where there are keys.
+	mc.GossipVerifyIncoming, mc.GossipVerifyOutgoing = true, true
 	return mc, nil
 }
 

@@ -10,8 +10,12 @@ import (
 
 func keyed(t *testing.T, uuid string, keys ...[]byte) *Gossip {
 	t.Helper()
+	ring, err := NewKeyring(keys...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	g, err := New(Config{
-		ClusterID: "c1", Profile: Local, Network: loopback{}, Keys: keys, Logger: slog.New(slog.DiscardHandler),
+		ClusterID: "c1", Profile: Local, Network: loopback{}, Keys: ring, Logger: slog.New(slog.DiscardHandler),
 		Self: topology.Member{
 			NodeID: "node-" + uuid, UUID: uuid, Incarnation: 1,
 			RaftAddr: "127.0.0.1:1", HTTPAddr: "127.0.0.1:1", GossipAddr: "127.0.0.1:0",
@@ -51,11 +55,7 @@ func TestOnlyHoldersOfAKeyJoin(t *testing.T) {
 
 func TestAKeyOfAnotherSizeIsRefused(t *testing.T) {
 	t.Parallel()
-	_, err := New(Config{
-		ClusterID: "c1", Network: loopback{}, Keys: [][]byte{{1, 2, 3}}, Logger: slog.New(slog.DiscardHandler),
-		Self: topology.Member{NodeID: "n", UUID: "u", Incarnation: 1, RaftAddr: "127.0.0.1:1", HTTPAddr: "127.0.0.1:1", GossipAddr: "127.0.0.1:0"},
-	})
-	if err == nil {
+	if _, err := NewKeyring([]byte{1, 2, 3}); err == nil {
 		t.Error("a key of three bytes was accepted")
 	}
 }

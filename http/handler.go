@@ -110,6 +110,7 @@ func (h *Handler) routes() []route {
 		{"/nodes/{id}/safe-to-stop", h.safeToStop, nil},
 		{"/rebalance", h.rebalance, nil},
 		{"/data", h.data, []string{"key"}},
+		{"/gossip/keys", h.operation(h.keys), nil},
 		{"/consensus/leader", h.consensusLeader, nil},
 		{"/consensus/stats", h.consensusStats, nil},
 		{"/health", h.health, nil},

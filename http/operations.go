@@ -35,6 +35,9 @@ func (h *Handler) operations() []route {
 		{"/rebalance/plan", h.plan, nil},
 		{"/data", h.putData, []string{"key"}},
 		{"/data/delete", h.deleteData, []string{"key"}},
+		{"/gossip/keys/install", h.installKey, nil},
+		{"/gossip/keys/use", h.stepKeys("use"), nil},
+		{"/gossip/keys/remove", h.stepKeys("remove"), nil},
 	}
 }
 

@@ -58,6 +58,14 @@ func (o *recording) PutData(_ context.Context, key string, value []byte) error {
 }
 func (o *recording) DeleteData(_ context.Context, key string) error { return o.note("delete %s", key) }
 
+func (o *recording) GossipKeys(_ context.Context, c KeyChange) ([]NodeKeys, error) {
+	nodes := []NodeKeys{{Node: "node-1", Active: true, Primary: "p", Keys: []string{"p"}}, {Node: "node-2", Problem: "timeout"}}
+	if c.Do == "" {
+		return nodes, o.err
+	}
+	return nodes, o.note("keys %s %q %s", c.Do, c.Key, c.Fingerprint)
+}
+
 func operated(o Operator) *Handler {
 	f := newFake()
 	return New(Config{Source: f, Node: f, Operator: o, Started: time.Now()})

@@ -38,6 +38,26 @@ type Operator interface {
 	// PutData and DeleteData change the replicated metadata.
 	PutData(ctx context.Context, key string, value []byte) error
 	DeleteData(ctx context.Context, key string) error
+	// GossipKeys asks every node which gossip keys it has, after a change if
+	// there is one.
+	GossipKeys(ctx context.Context, c KeyChange) ([]NodeKeys, error)
+}
+
+// KeyChange is a step in the exchange of gossip keys; the zero value is none.
+type KeyChange struct {
+	// Do is "", "install" (a Key), "use" or "remove" (by Fingerprint).
+	Do          string
+	Key         []byte
+	Fingerprint string
+}
+
+// NodeKeys are the gossip keys of one node, by their fingerprints.
+type NodeKeys struct {
+	Node    string   `json:"node"`
+	Active  bool     `json:"active"`
+	Primary string   `json:"primary"` // "" without keys, or without an answer
+	Keys    []string `json:"keys"`
+	Problem string   `json:"problem,omitempty"`
 }
 
 // The errors of an Operator.

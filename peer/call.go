@@ -39,6 +39,22 @@ type Identity struct {
 	Version uint64 `json:"version"`
 }
 
+// KeyChange is what a node is to do with its gossip keys. The zero value only
+// asks which ones it has.
+type KeyChange struct {
+	// Do is "", "install", "use" or "remove".
+	Do string `json:"do,omitempty"`
+	// Key is the key to install; Fingerprint names one to use or remove.
+	Key         []byte `json:"key,omitempty"`
+	Fingerprint string `json:"fingerprint,omitempty"`
+}
+
+// KeyRing says by their fingerprints which gossip keys a node holds.
+type KeyRing struct {
+	Primary string   `json:"primary"` // "" when it gossips without keys
+	Keys    []string `json:"keys"`
+}
+
 // Handler answers the calls of other nodes. Its methods are called
 // concurrently, and ctx ends when the caller gives up.
 type Handler interface {
@@ -51,6 +67,9 @@ type Handler interface {
 	WaitVersion(ctx context.Context, version uint64) error
 	// Rebalance makes the leader plan at once. Error: ErrNotLeader.
 	Rebalance(ctx context.Context) error
+	// ChangeKeys changes the gossip keys, and returns the ring. ErrRefused: it
+	// cannot be changed like that.
+	ChangeKeys(ctx context.Context, c KeyChange) (KeyRing, error)
 	// Identity says who this node is.
 	Identity() Identity
 }

@@ -76,6 +76,16 @@ func (c *Client) Rebalance(ctx context.Context, addr string) error {
 	return c.call(ctx, http.MethodPost, addr, pathPlan, nil, nil)
 }
 
+// ChangeKeys asks the node at addr to change its gossip keys, or which it has.
+func (c *Client) ChangeKeys(ctx context.Context, addr string, change KeyChange) (KeyRing, error) {
+	var ring KeyRing
+	body, err := json.Marshal(change)
+	if err == nil {
+		err = c.call(ctx, http.MethodPost, addr, pathKeys, body, &ring)
+	}
+	return ring, err
+}
+
 // Identity asks the node at addr who it is.
 func (c *Client) Identity(ctx context.Context, addr string) (Identity, error) {
 	var id Identity

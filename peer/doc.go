@@ -12,7 +12,7 @@
 // TLS, whose handshake says whether the other end is a node. Limits bound what
 // strangers can take of the port, with and without TLS.
 //
-// On the calls stream nodes ask each other four things (see Handler): commit
-// an entry, take note of a crash, wait until a version is applied, and tell
-// who they are. Calls never decide anything; they carry.
+// On the calls stream nodes ask each other a few things (see Handler): commit
+// an entry, take note of a crash, wait until a version is applied, change the
+// gossip keys, and tell who they are. Calls never decide anything; they carry.
 package peer

@@ -47,6 +47,12 @@ func (a *answers) WaitVersion(ctx context.Context, _ uint64) error {
 func (a *answers) Rebalance(context.Context) error {
 	return &peer.NotLeaderError{Leader: "10.0.0.9:9001"}
 }
+func (a *answers) ChangeKeys(_ context.Context, c peer.KeyChange) (peer.KeyRing, error) {
+	if c.Do == "use" {
+		return peer.KeyRing{}, fmt.Errorf("no such key: %w", peer.ErrRefused)
+	}
+	return peer.KeyRing{Primary: "p", Keys: []string{"p", string(c.Key)}}, nil
+}
 func (a *answers) Identity() peer.Identity { return peer.Identity{NodeID: "node-1", Incarnation: 3} }
 
 // listen opens a port for the cluster and serves calls on it until the test ends.
@@ -117,6 +123,12 @@ func TestCallsCarryAnswersAndErrors(t *testing.T) {
 	}
 	if id, err := client.Identity(t.Context(), addr); err != nil || id.NodeID != "node-1" || id.Incarnation != 3 {
 		t.Errorf("Identity = %+v, %v", id, err)
+	}
+	if ring, err := client.ChangeKeys(t.Context(), addr, peer.KeyChange{Do: "install", Key: []byte("k")}); err != nil || ring.Primary != "p" || ring.Keys[1] != "k" {
+		t.Errorf("ChangeKeys = %+v, %v", ring, err)
+	}
+	if _, err := client.ChangeKeys(t.Context(), addr, peer.KeyChange{Do: "use"}); !errors.Is(err, peer.ErrRefused) {
+		t.Errorf("ChangeKeys = %v", err)
 	}
 	var elsewhere *peer.NotLeaderError
 	if err := client.Rebalance(t.Context(), addr); !errors.As(err, &elsewhere) || elsewhere.Leader != "10.0.0.9:9001" {

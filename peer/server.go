@@ -20,6 +20,7 @@ const (
 	pathWait     = "/wait"
 	pathIdentity = "/identity"
 	pathPlan     = "/plan"
+	pathKeys     = "/keys"
 
 	// maxBody bounds what a call may carry: other nodes propose single
 	// commands, never plans, and the largest carries one value of the
@@ -43,6 +44,7 @@ func NewServer(p *Port, h Handler, logger *slog.Logger) *Server {
 	mux.HandleFunc("GET "+pathWait, s.wait)
 	mux.HandleFunc("GET "+pathIdentity, s.identity)
 	mux.HandleFunc("POST "+pathPlan, s.rebalance)
+	mux.HandleFunc("POST "+pathKeys, s.keys)
 	s.http = &http.Server{
 		Handler:           mux,
 		ConnContext:       withCaller,
@@ -118,6 +120,20 @@ func (s *Server) rebalance(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, struct{}{})
+}
+
+func (s *Server) keys(w http.ResponseWriter, r *http.Request) {
+	var c KeyChange
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&c); err != nil {
+		answerError(w, err)
+		return
+	}
+	ring, err := s.handler.ChangeKeys(r.Context(), c)
+	if err != nil {
+		answerError(w, err)
+		return
+	}
+	answer(w, ring)
 }
 
 func (s *Server) identity(w http.ResponseWriter, _ *http.Request) { answer(w, s.handler.Identity()) }

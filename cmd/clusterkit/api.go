@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,8 @@ import (
 const (
 	dialWithin   = 3 * time.Second
 	answerWithin = 10 * time.Second // a whole answer, for a cluster of any size
+	// operateWithin bounds an operation: the node itself gives up earlier.
+	operateWithin = 15 * time.Second
 	// maxAnswer bounds what is read: several times the largest answer there can be.
 	maxAnswer = 256 << 20
 )
@@ -81,7 +84,12 @@ func (r *refused) Error() string { return r.Message }
 func (a api) open(ctx context.Context, path string, query url.Values, header http.Header) (*http.Response, error) {
 	u := a.Addr.base.JoinPath(path)
 	u.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	return a.send(ctx, http.MethodGet, u, nil, header)
+}
+
+// send sends a request and returns the answer if it is a good one.
+func (a api) send(ctx context.Context, method string, u *url.URL, body io.Reader, header http.Header) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return nil, err
 	}
@@ -106,8 +114,8 @@ func (a api) open(ctx context.Context, path string, query url.Values, header htt
 	var answer struct {
 		Error *refused `json:"error"`
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	if err == nil && json.Unmarshal(body, &answer) == nil && answer.Error != nil && answer.Error.Code != "" {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err == nil && json.Unmarshal(text, &answer) == nil && answer.Error != nil && answer.Error.Code != "" {
 		return nil, fmt.Errorf("%s answers: %w", u.Host, answer.Error)
 	}
 	return nil, a.stranger(u, resp.Status)
@@ -145,7 +153,7 @@ func (a api) authorize(req *http.Request) error {
 
 // stranger is the error for an answer that ClusterKit would not give.
 func (a api) stranger(u *url.URL, what string) error {
-	return fmt.Errorf("%s is no ClusterKit API: GET %s answers %s: name the HTTP address of a node, with its prefix if it has one", u.Host, u, what)
+	return fmt.Errorf("%s is no ClusterKit API: %s answers %s: name the HTTP address of a node, with its prefix if it has one", u.Host, u, what)
 }
 
 // get reads one JSON answer.
@@ -156,6 +164,26 @@ func (a api) get(ctx context.Context, path string, query url.Values, into any) e
 	if err != nil {
 		return err
 	}
+	return a.read(resp, into)
+}
+
+// post asks for an operation and reads its answer.
+func (a api) post(ctx context.Context, path string, what, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, operateWithin)
+	defer cancel()
+	body, err := json.Marshal(what)
+	if err != nil {
+		return err
+	}
+	resp, err := a.send(ctx, http.MethodPost, a.Addr.base.JoinPath(path), bytes.NewReader(body), http.Header{"Content-Type": {"application/json"}})
+	if err != nil {
+		return err
+	}
+	return a.read(resp, into)
+}
+
+// read reads one JSON answer and closes it.
+func (a api) read(resp *http.Response, into any) error {
 	defer func() { _ = resp.Body.Close() }()
 	u := resp.Request.URL
 	if kind := resp.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/json") {

@@ -25,12 +25,14 @@ func command(ctx context.Context, args ...string) (code int, out, errs string) {
 func frozen(t *testing.T, overrides map[string]http.HandlerFunc) string {
 	t.Helper()
 	mux := http.NewServeMux()
+	for path, h := range overrides {
+		mux.HandleFunc(path, h)
+	}
 	for path, file := range map[string]string{
 		"/cluster": "cluster", "/nodes": "nodes", "/partitions/stats": "partitions_stats",
 		"/partitions/key": "partitions_key", "/consensus/leader": "consensus_leader",
 	} {
-		if h, ok := overrides[path]; ok {
-			mux.HandleFunc(path, h)
+		if overrides[path] != nil {
 			continue
 		}
 		b, err := os.ReadFile(filepath.Join("..", "..", "http", "testdata", file+".json"))

@@ -31,6 +31,7 @@ type commands struct {
 	Status  status     `cmd:"" help:"Show the nodes, the leader, and how the partitions are and are spread."`
 	Watch   watch      `cmd:"" help:"Follow the changes of the cluster, one line each."`
 	Key     key        `cmd:"" help:"Show which partition a key belongs to, and who serves it."`
+	Keys    keys       `cmd:"" help:"Show or exchange the keys of gossip: generate, install, use, remove."`
 	Inspect inspect    `cmd:"" help:"Show what the DataDir of a stopped node holds."`
 	Recover recovering `cmd:"" help:"Make a stopped node the one that decides, when Raft's quorum is lost for good."`
 }
@@ -38,6 +39,7 @@ type commands struct {
 // env is what a command has of the world.
 type env struct {
 	ctx context.Context
+	in  io.Reader // standard input
 	out io.Writer // the answer
 	err io.Writer // remarks
 	now func() time.Time
@@ -67,7 +69,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 		say(errs, "clusterkit: %v\nclusterkit --help says more.\n", err)
 		return exitUsage
 	}
-	if err := command.Run(&env{ctx: ctx, out: out, err: errs, now: time.Now}); err != nil {
+	if err := command.Run(&env{ctx: ctx, in: os.Stdin, out: out, err: errs, now: time.Now}); err != nil {
 		say(errs, "clusterkit: %v\n", err)
 		return exitFailed
 	}
