@@ -76,7 +76,7 @@ func (c *ClusterKit) launch(w way) (err error) {
 	}
 	r.leases = lease.New(lease.Config{
 		Self: lease.Incarnation{UUID: r.record.UUID, Number: r.record.Incarnation}, Duration: lease.DefaultDuration,
-		Streams: leaseStreams{port}, Consensus: consensus{r.store}, Topology: registrationsOf{r}, Clock: s.Clock,
+		Streams: leaseStreams{port}, Consensus: consensus{r.store}, Topology: registrationsOf{r}, Clock: s.Clock, Fit: r.store.Fit,
 		Wake: r.leaseWake, Changed: r.leaseChanged, Logger: s.Logger,
 	})
 	r.loop = rebalance.NewLoop(rebalance.LoopConfig{

@@ -48,6 +48,10 @@ type Config struct {
 	Consensus Consensus
 	Topology  Topology
 	Clock     Clock
+	// Fit reports whether this node can do what a primary must; while it
+	// cannot, it asks for no lease, and the one that it holds runs out. It must
+	// not block.
+	Fit func() bool
 	// Wake signals that anything of Consensus or Topology may have changed.
 	Wake <-chan struct{}
 	// Changed is called when this node's lease begins or ends, and on the
@@ -124,8 +128,12 @@ func (l *Leases) Release() {
 	l.tell()
 }
 
-// request returns a new request, with the time taken before it is sent.
+// request returns a new request, with the time taken before it is sent; 0 for
+// a node that is not fit, which asks for nothing.
 func (l *Leases) request() uint64 {
+	if !l.c.Fit() {
+		return 0
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.holder.Request(l.c.Clock.Now())

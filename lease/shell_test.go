@@ -56,6 +56,31 @@ func TestLeasesOverStreams(t *testing.T) {
 	})
 }
 
+// TestUnfit: a node that is not fit, its disk hanging for example, asks for no
+// lease although it is heard, loses the one it has, and gets one when it is fit again
+// and has registered anew.
+func TestUnfit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4, 3)
+		w.run()
+		w.lead(0, 1)
+		w.within(100*time.Millisecond, "everybody has a lease", w.allValid)
+		w.nodes[3].unfit.Store(true)
+		w.within(2*testD, "the leader says that the lease has ended", func() bool {
+			s, _ := w.nodes[0].State(w.node(3))
+			if s.Ended && w.nodes[3].valid() {
+				t.Fatal("the leader says that a lease has ended which its holder still counts")
+			}
+			return s.Ended
+		})
+		w.throughout(2*testD, "the others keep theirs", func() bool { return w.nodes[0].valid() && w.nodes[1].valid() && w.nodes[2].valid() })
+		w.nodes[3].unfit.Store(false)
+		w.register(3, 77)
+		w.within(time.Second, "a lease for the new registration", w.allValid)
+	})
+}
+
 // TestFarNodes: where an answer takes longer than the pause between urgent
 // rounds, a round still gets the time to be confirmed.
 func TestFarNodes(t *testing.T) {

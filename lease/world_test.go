@@ -42,6 +42,7 @@ type simulated struct {
 	leads        atomic.Bool
 	registration atomic.Uint64
 	rate         atomic.Int64 // of its clock, in percent
+	unfit        atomic.Bool
 	slept        atomic.Int64 // how much its clock has jumped ahead
 	dialled      atomic.Int64
 	wrap         func(net.Conn) net.Conn // of dialled streams
@@ -64,7 +65,7 @@ func newWorld(t *testing.T, n, voters int) *world {
 		s.term.Store(1)
 		s.registration.Store(uint64(i + 1))
 		s.Leases = New(Config{
-			Self: s.who, Duration: testD, Streams: s, Consensus: s, Topology: s, Clock: s,
+			Self: s.who, Duration: testD, Streams: s, Consensus: s, Topology: s, Clock: s, Fit: func() bool { return !s.unfit.Load() },
 			Wake: s.wake, Changed: s.noteChange, Logger: slog.New(slog.DiscardHandler),
 		})
 		w.nodes = append(w.nodes, s)

@@ -152,6 +152,11 @@ func (d *disk) Set(key, value []byte) error {
 	return d.do("write "+string(key), func() error { return d.below.Set(key, sealValue(key, value)) })
 }
 
+// completed notes where a snapshot ends.
+func (d *disk) completed(index uint64) error {
+	return d.SetUint64(keySnapshot, index)
+}
+
 // Get implements raft.StableStore.
 func (d *disk) Get(key []byte) (value []byte, err error) {
 	err = d.do("read "+string(key), func() error {

@@ -62,8 +62,9 @@ func (g *guard) stop(err error) error {
 	return err
 }
 
-// beginWrite and endWrite enclose a log write. Only raft's main goroutine
-// writes the log, so one field is enough.
+// beginWrite and endWrite enclose a write of entries. Only raft's main goroutine
+// does that, so one field is enough. (A term is written by the goroutine of a
+// stream as well, while the main one hangs.)
 func (g *guard) beginWrite() { g.writing.Store(int64(time.Since(g.epoch)) + 1) }
 func (g *guard) endWrite()   { g.writing.Store(0) }
 

@@ -145,7 +145,7 @@ func (s *Stopped) rewrite(voters []Server) (err error) {
 		err = errors.Join(err, logs.Close())
 	}()
 	log := newRaftLog(s.log)
-	snaps, err := newSnapshotStore(s.id.Dir(), log, func(index uint64) error { return logs.SetUint64(keySnapshot, index) })
+	snaps, err := newSnapshotStore(s.id.Dir(), log, logs.completed)
 	if err != nil {
 		return err
 	}

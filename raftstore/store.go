@@ -209,7 +209,7 @@ func Open(c Config) (*Store, error) {
 func (s *Store) start() (err error) {
 	log := newRaftLog(s.log.With("component", "raft"))
 	dir := s.c.Identity.Dir()
-	s.snaps, err = newSnapshotStore(dir, log, func(index uint64) error { return s.disk.SetUint64(keySnapshot, index) })
+	s.snaps, err = newSnapshotStore(dir, log, s.disk.completed)
 	if err != nil {
 		return fmt.Errorf("raftstore: open %s: %w: DataDir must be writable", filepath.Join(dir, snapshotDir), err)
 	}
@@ -268,6 +268,10 @@ func (s *Store) Done() <-chan struct{} { return s.g.failed }
 
 // Err returns the failure that closed Done, or nil.
 func (s *Store) Err() error { return s.g.failure() }
+
+// Fit reports whether the storage works and answers: no write to the log has
+// hung for 2 s. A node that is not fit cannot follow what the cluster decides.
+func (s *Store) Fit() bool { return s.g.silent() == nil }
 
 // Topology returns the newest published topology; never nil, and not founded
 // before this node has learned of the founding. One atomic load.
