@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/examples/internal/front"
 	"github.com/skshohagmiah/clusterkit/examples/internal/kvapi"
 	"github.com/skshohagmiah/clusterkit/examples/internal/launch"
 	"github.com/skshohagmiah/clusterkit/examples/internal/replication"
@@ -71,6 +72,9 @@ func (a *app) primaries(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(b) // a client that is gone needs no answer
 }
+
+// Fast answers the API's requests for keys without net/http.
+func (a *app) Fast() front.Fast { return kvapi.NewFast(requests{a.Node}, a.logger) }
 
 // Close ends what is under way.
 func (a *app) Close() error {

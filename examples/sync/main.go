@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/examples/internal/front"
 	"github.com/skshohagmiah/clusterkit/examples/internal/kvapi"
 	"github.com/skshohagmiah/clusterkit/examples/internal/launch"
 	"github.com/skshohagmiah/clusterkit/examples/internal/register"
@@ -60,6 +61,9 @@ func (p *program) Handler() http.Handler {
 	p.Register(m)
 	return m
 }
+
+// Fast answers the API's requests for keys without net/http.
+func (p *program) Fast() front.Fast { return kvapi.NewFast(p.Node, p.logger) }
 
 // Close ends what is under way.
 func (p *program) Close() error {

@@ -2,12 +2,14 @@ package kvapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -32,7 +34,7 @@ func NewMux(store Store, logger *slog.Logger) *http.ServeMux {
 	m.HandleFunc("/kv/get", only(http.MethodGet, a.get))
 	m.HandleFunc("/kv/stats", only(http.MethodGet, a.stats))
 	m.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		problem{http.StatusNotFound, "not_found", "", "use POST /kv/set, GET /kv/get?key=, POST /kv/delete or GET /kv/stats"}.answer(w)
+		problem{http.StatusNotFound, "not_found", "", "use POST /kv/set, GET /kv/get?key=, POST /kv/delete or GET /kv/stats"}.answer().send(w)
 	})
 	return m
 }
@@ -42,12 +44,34 @@ func only(method string, h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != method {
 			w.Header().Set("Allow", method)
-			problem{http.StatusMethodNotAllowed, "method_not_allowed", "", "use " + method}.answer(w)
+			problem{http.StatusMethodNotAllowed, "method_not_allowed", "", "use " + method}.answer().send(w)
 			return
 		}
 		h(w, r)
 	}
 }
+
+// answer is a response of the API, however it is sent.
+type answer struct {
+	status int
+	body   []byte // JSON
+	retry  bool   // the client may try again after a second
+}
+
+func (a answer) send(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+	if a.retry {
+		w.Header().Set("Retry-After", retryAfter)
+	}
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body) // a client that is gone needs no answer
+}
+
+const (
+	contentType = "application/json"
+	retryAfter  = "1"
+)
 
 // problem is an error as the API tells it.
 type problem struct {
@@ -57,31 +81,29 @@ type problem struct {
 	message string
 }
 
-func (p problem) answer(w http.ResponseWriter) {
+func (p problem) answer() answer {
 	e := map[string]string{"code": p.code, "message": p.message}
 	if p.field != "" {
 		e["field"] = p.field
 	}
-	respond(w, p.status, map[string]any{"error": e})
+	return encode(p.status, map[string]any{"error": e})
 }
 
 // Refuse answers that a parameter of a request is wrong, for a store that has
 // parameters of its own.
 func Refuse(w http.ResponseWriter, field, message string) {
-	problem{http.StatusBadRequest, "invalid_parameter", field, message}.answer(w)
+	problem{http.StatusBadRequest, "invalid_parameter", field, message}.answer().send(w)
 }
 
-func respond(w http.ResponseWriter, status int, v any) {
+// encode answers with any value as JSON.
+func encode(status int, v any) answer {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
+		return answer{status: http.StatusInternalServerError, body: []byte(`{"error":{"code":"internal"}}` + "\n")}
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // a client that is gone needs no answer
+	return answer{status: status, body: b.Bytes()}
 }
 
 // body is that of a write.
@@ -92,9 +114,31 @@ type body struct {
 
 // decodeBody returns the body of a write, or what is wrong with it.
 func decodeBody(b []byte, wantValue bool) (req body, bad *problem) {
-	invalid := func(field, message string) *problem {
-		return &problem{http.StatusBadRequest, "invalid_body", field, message}
+	req, plain := plainBody(b)
+	if !plain {
+		if req, bad = anyBody(b); bad != nil {
+			return req, bad
+		}
 	}
+	switch {
+	case req.Key == nil:
+		return req, invalid("key", "the field key is required")
+	case !validKey(*req.Key):
+		return req, invalid("key", keyRule)
+	case wantValue && req.Value == nil:
+		return req, invalid("value", "the field value is required")
+	case !wantValue && req.Value != nil:
+		return req, invalid("value", "a deletion has no field value")
+	}
+	return req, nil
+}
+
+func invalid(field, message string) *problem {
+	return &problem{http.StatusBadRequest, "invalid_body", field, message}
+}
+
+// anyBody reads a body as encoding/json does.
+func anyBody(b []byte) (req body, bad *problem) {
 	if !utf8.Valid(b) {
 		// The decoder would replace what is not UTF-8, and store another key.
 		return req, invalid("", "the body is not UTF-8: encode binary data, for example as base64")
@@ -113,16 +157,6 @@ func decodeBody(b []byte, wantValue bool) (req body, bad *problem) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return req, invalid("", "something follows the JSON object")
 	}
-	switch {
-	case req.Key == nil:
-		return req, invalid("key", "the field key is required")
-	case !validKey(*req.Key):
-		return req, invalid("key", keyRule)
-	case wantValue && req.Value == nil:
-		return req, invalid("value", "the field value is required")
-	case !wantValue && req.Value != nil:
-		return req, invalid("value", "a deletion has no field value")
-	}
 	return req, nil
 }
 
@@ -139,69 +173,69 @@ func (a *api) write(w http.ResponseWriter, r *http.Request, set bool) {
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		problem{http.StatusRequestEntityTooLarge, "body_too_large", "", fmt.Sprintf("the body is larger than %d bytes", maxBody)}.answer(w)
-		return
+		tooLarge.answer().send(w)
 	case err != nil:
-		problem{http.StatusBadRequest, "invalid_body", "", "the body ended early: " + err.Error()}.answer(w)
-		return
+		invalid("", "the body ended early: "+err.Error()).answer().send(w)
+	default:
+		a.doWrite(r.Context(), b, set).send(w)
 	}
-	in, bad := decodeBody(b, set)
-	if bad != nil {
-		bad.answer(w)
-		return
-	}
-	var done Written
-	if set {
-		done, err = a.store.Set(r.Context(), *in.Key, []byte(*in.Value))
-	} else {
-		done, err = a.store.Delete(r.Context(), *in.Key)
-	}
-	if err != nil {
-		a.fail(w, err)
-		return
-	}
-	done.Status = "ok"
-	respond(w, http.StatusOK, done)
 }
 
-// pair is the answer to a read.
-type pair struct {
-	Key   string `json:"key"`
-	Value string `json:"value"`
+var tooLarge = problem{http.StatusRequestEntityTooLarge, "body_too_large", "", fmt.Sprintf("the body is larger than %d bytes", maxBody)}
+
+// doWrite carries out a write of a body.
+func (a *api) doWrite(ctx context.Context, b []byte, set bool) answer {
+	in, bad := decodeBody(b, set)
+	if bad != nil {
+		return bad.answer()
+	}
+	var done Written
+	var err error
+	if set {
+		done, err = a.store.Set(ctx, *in.Key, []byte(*in.Value))
+	} else {
+		done, err = a.store.Delete(ctx, *in.Key)
+	}
+	if err != nil {
+		return a.failed(err)
+	}
+	done.Status = "ok"
+	return encodeWritten(&done)
 }
 
 func (a *api) get(w http.ResponseWriter, r *http.Request) {
-	key := r.URL.Query().Get("key")
+	a.doGet(r.Context(), r.URL.Query().Get("key")).send(w)
+}
+
+// doGet carries out a read.
+func (a *api) doGet(ctx context.Context, key string) answer {
 	switch {
 	case !validKey(key):
-		problem{http.StatusBadRequest, "invalid_parameter", "key", keyRule + ": GET /kv/get?key=…"}.answer(w)
-		return
+		return problem{http.StatusBadRequest, "invalid_parameter", "key", keyRule + ": GET /kv/get?key=…"}.answer()
 	case !utf8.ValidString(key):
-		problem{http.StatusBadRequest, "invalid_parameter", "key", "key is not UTF-8"}.answer(w)
-		return
+		return problem{http.StatusBadRequest, "invalid_parameter", "key", "key is not UTF-8"}.answer()
 	}
-	value, found, err := a.store.Get(r.Context(), key)
+	value, found, err := a.store.Get(ctx, key)
 	switch {
 	case err != nil:
-		a.fail(w, err)
+		return a.failed(err)
 	case !found:
-		problem{http.StatusNotFound, "key_not_found", "key", "the key is not stored"}.answer(w)
-	default:
-		respond(w, http.StatusOK, pair{Key: key, Value: string(value)})
+		return problem{http.StatusNotFound, "key_not_found", "key", "the key is not stored"}.answer()
 	}
+	return encodePair(key, value)
 }
 
 func (a *api) stats(w http.ResponseWriter, _ *http.Request) {
 	s, err := a.store.Stats()
 	if err != nil {
-		a.fail(w, err)
+		a.failed(err).send(w)
 		return
 	}
-	respond(w, http.StatusOK, s)
+	encode(http.StatusOK, s).send(w)
 }
 
-// fail answers a request that was valid and could not be carried out.
-func (a *api) fail(w http.ResponseWriter, err error) {
+// failed answers a request that was valid and could not be carried out.
+func (a *api) failed(err error) answer {
 	code := ""
 	switch {
 	case errors.Is(err, ErrUnknown):
@@ -212,9 +246,9 @@ func (a *api) fail(w http.ResponseWriter, err error) {
 		code = "busy"
 	default:
 		a.logger.Error("a request failed", "error", err)
-		problem{http.StatusInternalServerError, "internal", "", err.Error()}.answer(w)
-		return
+		return problem{http.StatusInternalServerError, "internal", "", err.Error()}.answer()
 	}
-	w.Header().Set("Retry-After", "1")
-	problem{http.StatusServiceUnavailable, code, "", err.Error()}.answer(w)
+	again := problem{http.StatusServiceUnavailable, code, "", err.Error()}.answer()
+	again.retry = true
+	return again
 }

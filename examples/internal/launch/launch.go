@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/examples/internal/front"
+	"github.com/skshohagmiah/clusterkit/examples/internal/kvapi"
 )
 
 // Service is the service under which a node registers its KV address.
@@ -44,6 +46,13 @@ type App interface {
 	Retire()
 	// Close is called when nothing is served any more.
 	Close() error
+}
+
+// FastApp is an App that answers some requests without net/http, as its Handler
+// would.
+type FastApp interface {
+	App
+	Fast() front.Fast
 }
 
 // OpenFunc opens the store and registers its hooks; ClusterKit starts after it.
@@ -99,10 +108,11 @@ func Run(ctx context.Context, open OpenFunc, prepare ...PrepareFunc) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	server := &http.Server{
-		Handler: app.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute,
-		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	var fast front.Fast
+	if f, ok := app.(FastApp); ok {
+		fast = f.Fast()
 	}
+	server := front.New(app.Handler(), fast, kvapi.FastLimits, logger)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 
@@ -135,7 +145,7 @@ func handOver(ck *clusterkit.ClusterKit, logger *slog.Logger) {
 }
 
 // shut lets requests under way end, but not for long.
-func shut(server *http.Server) error {
+func shut(server *front.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
