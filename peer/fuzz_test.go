@@ -48,7 +48,7 @@ func (n *noting) Identity() Identity                        { return Identity{No
 // FuzzPreamble: a stream is taken for what its first bytes say, of this
 // cluster, or closed; and what follows them is left to whoever accepts it.
 func FuzzPreamble(f *testing.F) {
-	p, err := Listen(deaf{}, "h:1", "cluster", slog.New(slog.DiscardHandler))
+	p, err := Listen(Config{Network: deaf{}, Addr: "h:1", ClusterID: "cluster", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -67,7 +67,11 @@ func FuzzPreamble(f *testing.F) {
 			_, _ = far.Write(b) // a stream that is refused is closed
 			_ = far.Close()
 		}()
-		p.sort(near)
+		s, ok := p.admit(near)
+		if !ok {
+			t.Fatal("not admitted: a slot was not given back")
+		}
+		p.sort(s)
 		wanted := len(b) >= 1+tagBytes && p.streams[Kind(b[0])] != nil && bytes.Equal(b[1:1+tagBytes], p.tag[:])
 		got := false
 		for kind, s := range p.streams {
@@ -75,6 +79,7 @@ func FuzzPreamble(f *testing.F) {
 			case c := <-s.conns:
 				got = true
 				rest, err := io.ReadAll(c)
+				_ = c.Close()
 				if err != nil || kind != Kind(b[0]) || !bytes.Equal(rest, b[1+tagBytes:]) {
 					t.Errorf("%q came as %s, %q, %v", b, kind, rest, err)
 				}
@@ -92,7 +97,7 @@ func FuzzPreamble(f *testing.F) {
 // was asked for or with an error that has a code, and what it proposes would
 // go into the log as it came.
 func FuzzCalls(f *testing.F) {
-	p, err := Listen(deaf{}, "h:1", "cluster", slog.New(slog.DiscardHandler))
+	p, err := Listen(Config{Network: deaf{}, Addr: "h:1", ClusterID: "cluster", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		f.Fatal(err)
 	}
