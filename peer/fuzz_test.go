@@ -43,7 +43,10 @@ func (n *noting) Propose(_ context.Context, e topology.Entry) (Outcome, error) {
 func (n *noting) Crash(context.Context, Crash) error        { return nil }
 func (n *noting) WaitVersion(context.Context, uint64) error { return nil }
 func (n *noting) Rebalance(context.Context) error           { return &NotLeaderError{Leader: "h:1"} }
-func (n *noting) Identity() Identity                        { return Identity{NodeID: "node-1"} }
+func (n *noting) ChangeKeys(context.Context, KeyChange) (KeyRing, error) {
+	return KeyRing{}, ErrRefused
+}
+func (n *noting) Identity() Identity { return Identity{NodeID: "node-1"} }
 
 // FuzzPreamble: a stream is taken for what its first bytes say, of this
 // cluster, or closed; and what follows them is left to whoever accepts it.
@@ -114,6 +117,7 @@ func FuzzCalls(f *testing.F) {
 	f.Add("GET", pathWait, "version=-1", []byte{})
 	f.Add("GET", pathIdentity, "", []byte{})
 	f.Add("POST", pathPlan, "", []byte{})
+	f.Add("POST", pathKeys, "", []byte(`{"op":"use"}`))
 	f.Add("GET", "/", "%zz", []byte{})
 	h := &noting{}
 	s := NewServer(p, h, slog.New(slog.DiscardHandler))
