@@ -69,7 +69,7 @@ func (s *settings) setSecurity(bad func(string, ...any)) {
 	}
 	if len(s.GossipKeys) == 0 && exposed(s.GossipAddr) {
 		bad("GossipKeys are required: GossipAddr %s is not a loopback address, and whoever reaches it could declare nodes dead: "+
-			"make a key with `clusterkit cert key` and set GossipKeys, or Insecure: true on a network that you trust", s.GossipAddr)
+			"make a key with `clusterkit keys generate` and set GossipKeys, or Insecure: true on a network that you trust", s.GossipAddr)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/certs"
 )
 
 const (
@@ -26,7 +29,10 @@ const (
 
 // address is a node's public HTTP API: HOST:PORT, or a URL where the API has
 // a prefix.
-type address struct{ base *url.URL }
+type address struct {
+	base *url.URL
+	bare bool // no scheme was given
+}
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (a *address) UnmarshalText(b []byte) error {
@@ -38,7 +44,7 @@ func (a *address) UnmarshalText(b []byte) error {
 		if _, _, err := net.SplitHostPort(text); err != nil {
 			return fmt.Errorf("%q: write HOST:PORT of a node's HTTP API, for example 127.0.0.1:8080", b)
 		}
-		text = "http://" + text
+		text, a.bare = "http://"+text, true
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
@@ -53,22 +59,47 @@ type api struct {
 	Addr      address `required:"" placeholder:"HOST:PORT" help:"HTTP API of any node."`
 	Token     string  `env:"CLUSTERKIT_TOKEN" placeholder:"TOKEN" help:"The cluster's token. Others on this machine see a command line: the variable, or --token-file, keeps it from them."`
 	TokenFile string  `env:"CLUSTERKIT_TOKEN_FILE" placeholder:"FILE" help:"File with the cluster's token."`
+	secure
 
 	dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil for the machine's network
 }
 
+// secure are the flags of an API that speaks TLS.
+type secure struct {
+	CA     string `name:"ca" env:"CLUSTERKIT_CA" type:"path" placeholder:"FILE" help:"Speak HTTPS with nodes whose certificates this authority signed (TLS.CA)."`
+	Cert   string `env:"CLUSTERKIT_CERT" type:"path" placeholder:"FILE" help:"Certificate to show, where the API asks for one."`
+	Key    string `name:"key" env:"CLUSTERKIT_KEY" type:"path" placeholder:"FILE" help:"Private key of --cert."`
+	Domain string `default:"clusterkit" help:"What the names of roles end in (TLS.Domain)."`
+}
+
+// config is for nodes that are known by their role, whatever their address is;
+// nil without an authority.
+func (s secure) config() (*tls.Config, error) {
+	if (s.Cert == "") != (s.Key == "") || s.Cert != "" && s.CA == "" {
+		return nil, errors.New("--cert needs --key, and both need --ca")
+	}
+	if s.CA == "" {
+		return nil, nil
+	}
+	return certs.ForClient(s.CA, s.Cert, s.Key, s.Domain)
+}
+
 // client bounds everything but the length of a stream. It keeps no
 // connections: a command asks a handful of times.
-func (a api) client() *http.Client {
+func (a api) client() (*http.Client, error) {
+	tlsConfig, err := a.config()
+	if err != nil {
+		return nil, err
+	}
 	dial := a.dial
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: dialWithin}).DialContext
 	}
 	return &http.Client{
-		Transport: &http.Transport{DialContext: dial, TLSHandshakeTimeout: dialWithin, ResponseHeaderTimeout: answerWithin, DisableKeepAlives: true},
+		Transport: &http.Transport{DialContext: dial, TLSClientConfig: tlsConfig, TLSHandshakeTimeout: dialWithin, ResponseHeaderTimeout: answerWithin, DisableKeepAlives: true},
 		// A redirect is not an answer of ClusterKit.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	}, nil
 }
 
 // refused is an error that ClusterKit answered with.
@@ -89,6 +120,13 @@ func (a api) open(ctx context.Context, path string, query url.Values, header htt
 
 // send sends a request and returns the answer if it is a good one.
 func (a api) send(ctx context.Context, method string, u *url.URL, body io.Reader, header http.Header) (*http.Response, error) {
+	client, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	if a.Addr.bare && a.CA != "" {
+		u.Scheme = "https"
+	}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return nil, err
@@ -99,7 +137,7 @@ func (a api) send(ctx context.Context, method string, u *url.URL, body io.Reader
 	if err := a.authorize(req); err != nil {
 		return nil, err
 	}
-	resp, err := a.client().Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		var at *url.Error
 		if errors.As(err, &at) {

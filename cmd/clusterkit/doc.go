@@ -1,5 +1,7 @@
-// Command clusterkit looks at a ClusterKit cluster from outside, and repairs
-// the DataDir of a stopped node when Raft's quorum is lost for good.
+// Command clusterkit looks at a ClusterKit cluster from outside, makes its
+// certificates, and repairs the DataDir of a stopped node when Raft's quorum is lost for good.
+//
+// cert makes the certificates that nodes and clients need.
 //
 // status, watch and key ask the public HTTP API of any node. inspect and
 // recover read the DataDir of a node that does not run, under the same lock

@@ -32,6 +32,7 @@ type commands struct {
 	Watch   watch      `cmd:"" help:"Follow the changes of the cluster, one line each."`
 	Key     key        `cmd:"" help:"Show which partition a key belongs to, and who serves it."`
 	Keys    keys       `cmd:"" help:"Show or exchange the keys of gossip: generate, install, use, remove."`
+	Cert    cert       `cmd:"" help:"Make certificates for nodes and clients."`
 	Inspect inspect    `cmd:"" help:"Show what the DataDir of a stopped node holds."`
 	Recover recovering `cmd:"" help:"Make a stopped node the one that decides, when Raft's quorum is lost for good."`
 }
@@ -81,7 +82,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 func newParser(out, errs io.Writer) (*kong.Kong, error) {
 	return kong.New(&commands{},
 		kong.Name("clusterkit"),
-		kong.Description("Looks at a ClusterKit cluster from outside, and repairs the DataDir of a stopped node."),
+		kong.Description("Looks at a ClusterKit cluster from outside, makes its certificates, and repairs the DataDir of a stopped node."),
 		kong.Writers(out, errs),
 		kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),

@@ -163,7 +163,7 @@ func pipes(t *testing.T, serve func(net.Conn)) api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return api{Addr: address{u}, dial: func(context.Context, string, string) (net.Conn, error) {
+	return api{Addr: address{base: u}, dial: func(context.Context, string, string) (net.Conn, error) {
 		near, far := net.Pipe()
 		go serve(far)
 		return near, nil
