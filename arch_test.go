@@ -243,3 +243,35 @@ func exportedWithoutDoc(fn *ast.FuncDecl) bool {
 	id, ok := recv.(*ast.Ident)
 	return ok && id.IsExported() && !slices.Contains([]string{"Error", "Unwrap", "Is", "String", "ServeHTTP"}, fn.Name.Name)
 }
+
+// TestNothingIsServedBehindTheBack: net/http/pprof puts profiles on the mux that
+// every program shares, and what is registered there is served by whoever
+// serves it.
+func TestNothingIsServedBehindTheBack(t *testing.T) {
+	t.Parallel()
+	shared := []string{"Handle", "HandleFunc", "DefaultServeMux", "ListenAndServe", "ListenAndServeTLS", "Serve"}
+	for _, p := range packages(t) {
+		for _, imp := range p.Imports {
+			if imp == "net/http/pprof" || imp == "expvar" {
+				t.Errorf("%q imports %s", room(p.ImportPath), imp)
+			}
+		}
+		for _, file := range p.GoFiles {
+			fset := token.NewFileSet()
+			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, file), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				sel, ok := n.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				if x, ok := sel.X.(*ast.Ident); ok && x.Name == "http" && slices.Contains(shared, sel.Sel.Name) {
+					t.Errorf("%s: http.%s uses the mux, or a server, without limits that every program shares", fset.Position(sel.Pos()), sel.Sel.Name)
+				}
+				return true
+			})
+		}
+	}
+}

@@ -121,6 +121,9 @@ type Options struct {
 	// AuthReads makes reads over HTTP need permission too, but for /health,
 	// /ready and the dashboard's empty page.
 	AuthReads bool
+	// Profiling serves the profiles of the Go runtime under /debug/pprof/ of the
+	// HTTP API, to who may operate the cluster. Default: nobody gets them.
+	Profiling bool
 
 	// Logger receives what the node has to say. Default slog.Default().
 	Logger *slog.Logger

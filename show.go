@@ -16,7 +16,7 @@ func (c *ClusterKit) httpConfig() ckhttp.Config {
 	return ckhttp.Config{
 		Source: source{c}, Node: shown{c}, Operator: operator{c}, Lease: shown{c}.Lease, Logger: c.settings.Logger, Started: c.began,
 		Insecure: c.settings.unprotected() != nil,
-		Access:   c.settings.access(),
+		Access:   c.settings.access(), Profiles: c.settings.Profiling,
 	}
 }
 

@@ -21,8 +21,9 @@ type Network interface {
 }
 
 const (
-	// packetBytes is the largest packet: memberlist sends 1,400 bytes at most.
-	packetBytes = 64 << 10
+	// packetBytes is more than the largest packet that is taken, to tell it from
+	// one that was cut.
+	packetBytes = 2 * maxPacket
 	// queue is how many packets may wait for memberlist; beyond, they are lost
 	// as on any network.
 	queue = 1024
@@ -42,6 +43,7 @@ type transport struct {
 	halt    context.CancelFunc
 	once    sync.Once
 	wg      sync.WaitGroup
+	door    door
 }
 
 var _ memberlist.Transport = (*transport)(nil)
@@ -106,8 +108,8 @@ func (t *transport) readPackets() {
 			}
 			continue // an ICMP error of an earlier packet
 		}
-		if n == 0 {
-			continue
+		if n == 0 || n > maxPacket {
+			continue // a longer one is none of memberlist's
 		}
 		select {
 		case t.packet <- &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: at}:
@@ -126,10 +128,15 @@ func (t *transport) accept() {
 			pause(t.done, 50*time.Millisecond) // out of descriptors
 			continue
 		}
-		select {
-		case t.stream <- c:
-		case <-t.done:
+		v := t.door.admit(c)
+		if v == nil {
 			_ = c.Close()
+			continue
+		}
+		select {
+		case t.stream <- v:
+		case <-t.done:
+			_ = v.Close()
 			return
 		}
 	}

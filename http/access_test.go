@@ -17,7 +17,7 @@ const token = "0123456789abcdef-token"
 // guarded returns a handler with an operator and some access.
 func guarded(o Operator, a Access) *Handler {
 	f := newFake()
-	return New(Config{Source: f, Node: f, Operator: o, Started: time.Now(), Access: a})
+	return New(Config{Source: f, Node: f, Operator: o, Started: time.Now(), Access: a, Profiles: true})
 }
 
 // endpoints returns every path that the handler serves, with the names of the
@@ -239,4 +239,32 @@ func TestMetricsSayWhoMayWhat(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestProfilesAreServedOnRequestAlone: to those who may operate, where the
+// options say so, and never on the mux that the whole program shares.
+func TestProfilesAreServedOnRequestAlone(t *testing.T) {
+	t.Parallel()
+	f := newFake()
+	without := New(Config{Source: f, Node: f, Started: time.Now(), Access: Access{Anyone: true}})
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof", "/debug/pprof/heap", "/debug/pprof/profile", "/debug/vars"} {
+		if w := get(without, path); w.Code != http.StatusNotFound {
+			t.Errorf("GET %s: %d", path, w.Code)
+		}
+		w := httptest.NewRecorder()
+		if http.DefaultServeMux.ServeHTTP(w, httptest.NewRequest("GET", path, nil)); w.Code != http.StatusNotFound && path != "/debug/vars" {
+			t.Errorf("GET %s of the shared mux: %d", path, w.Code) // /debug/vars: prometheus imports expvar
+		}
+	}
+	h := guarded(nil, Access{Authorize: BearerTokens(token)})
+	auth := []string{"Authorization", "Bearer " + token}
+	wantError(t, "no token", get(h, "/debug/pprof/heap"), 401, codeUnauthorized)
+	for _, path := range []string{"heap", "goroutine?debug=1", "allocs", "mutex", "profile?seconds=0", "trace?seconds=0"} {
+		if w := get(h, "/debug/pprof/"+path, auth...); w.Code != http.StatusOK || w.Body.Len() == 0 {
+			t.Errorf("%s: %d, %d bytes", path, w.Code, w.Body.Len())
+		}
+	}
+	wantError(t, "no such profile", get(h, "/debug/pprof/passwords", auth...), 404, codeNotFound)
+	wantError(t, "too long", get(h, "/debug/pprof/profile?seconds=61", auth...), 400, codeInvalid)
+	wantError(t, "unreadable", get(h, "/debug/pprof/heap?debug=-1", auth...), 400, codeInvalid)
 }

@@ -27,6 +27,7 @@ const (
 	codeMediaType  code = "unsupported_media_type"
 
 	codeUnauthorized code = "unauthorized"
+	codeShare        code = "too_many_of_one_host"
 
 	codeNotImplemented code = "not_implemented"
 	codeInternal       code = "internal"
@@ -52,6 +53,7 @@ var statusOf = map[code]int{
 	codeMediaType:  http.StatusUnsupportedMediaType,
 
 	codeUnauthorized: http.StatusUnauthorized,
+	codeShare:        http.StatusTooManyRequests,
 
 	codeNotImplemented: http.StatusNotImplemented,
 }
@@ -66,7 +68,7 @@ type failure struct {
 // fail answers with an error.
 func fail(w http.ResponseWriter, f *failure) {
 	switch statusOf[f.code] {
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "1")
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="clusterkit"`)

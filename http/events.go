@@ -84,6 +84,12 @@ func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 		return
 	default:
 	}
+	host := hostOf(r.RemoteAddr)
+	if !h.streaming.take(host, maxStreamsPerHost) {
+		fail(w, &failure{codeShare, fmt.Sprintf("%d streams of your address are open: poll GET %s/cluster with If-None-Match instead", maxStreamsPerHost, h.c.Prefix)})
+		return
+	}
+	defer h.streaming.give(host)
 	select {
 	case h.feed.slots <- struct{}{}:
 		defer func() { <-h.feed.slots }()

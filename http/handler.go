@@ -37,6 +37,8 @@ type Handler struct {
 	cached  atomic.Pointer[document]
 	feed    feed
 	polls   chan struct{} // one element per request that waits for a change
+	// streaming and polling count what each host has of both.
+	streaming, polling shares
 	// sameSite tells requests of pages of other sites by Sec-Fetch-Site and
 	// Origin: a browser inside a trusted network must not operate a cluster
 	// for whoever wrote the page.
@@ -83,6 +85,11 @@ func New(c Config) *Handler {
 		}
 		allowed[r.path] += "POST"
 		h.paths = append(h.paths, "POST "+r.path)
+	}
+	if c.Profiles {
+		h.handle("GET", route{"/debug/pprof/{profile}", h.profile, []string{"seconds", "debug", "gc"}})
+		allowed["/debug/pprof/{profile}"] = "GET, HEAD"
+		h.paths = append(h.paths, "/debug/pprof/{profile}")
 	}
 	for name, a := range uiAssets() {
 		h.handle("GET", route{"/ui/" + name, a.ServeHTTP, anyQuery})
@@ -189,7 +196,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (*http.Request, 
 		return nil, bodyTooLarge
 	}
 	if r.Body != nil && r.ContentLength != 0 && r.Method != http.MethodPost {
-		if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxRequestBody)); err != nil {
+		if _, err := io.Copy(io.Discard, bounded(w, r, maxRequestBody)); err != nil {
 			if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 				return nil, bodyTooLarge
 			}

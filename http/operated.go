@@ -274,6 +274,12 @@ func (h *Handler) awaitNewer(w http.ResponseWriter, r *http.Request) bool {
 			return false
 		}
 	}
+	host := hostOf(r.RemoteAddr)
+	if !h.polling.take(host, maxPollsPerHost) {
+		fail(w, &failure{codeShare, "too many requests of your address wait for a change: ask without wait"})
+		return false
+	}
+	defer h.polling.give(host)
 	select {
 	case h.polls <- struct{}{}:
 		defer func() { <-h.polls }()
@@ -281,6 +287,7 @@ func (h *Handler) awaitNewer(w http.ResponseWriter, r *http.Request) bool {
 		fail(w, &failure{codeBusy, "too many requests wait for a change: ask without wait"})
 		return false
 	}
+	extend(w, r, wait)
 	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
 	changed, unsubscribe := h.c.Source.Subscribe()

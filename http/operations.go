@@ -60,7 +60,7 @@ func (h *Handler) operation(serve http.HandlerFunc) http.HandlerFunc {
 // decode reads the JSON body of an operation, strictly: what is misspelt must
 // not count as left out. An empty body is {}.
 func decode(w http.ResponseWriter, r *http.Request, into any) *failure {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxJSON))
+	body, err := io.ReadAll(bounded(w, r, maxJSON))
 	if large := new(http.MaxBytesError); errors.As(err, &large) {
 		return &failure{codeBody, fmt.Sprintf("the body has more than %d bytes", maxJSON)}
 	} else if err != nil {
@@ -239,7 +239,7 @@ func (h *Handler) putData(w http.ResponseWriter, r *http.Request) {
 		fail(w, f)
 		return
 	}
-	value, err := io.ReadAll(http.MaxBytesReader(w, r.Body, topology.MaxDataValue))
+	value, err := io.ReadAll(bounded(w, r, topology.MaxDataValue))
 	if large := new(http.MaxBytesError); errors.As(err, &large) {
 		fail(w, &failure{codeBody, fmt.Sprintf("the value has more than %d bytes", topology.MaxDataValue)})
 		return

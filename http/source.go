@@ -94,6 +94,9 @@ type Config struct {
 	// Access says who may ask for what. Default: everybody reads, and this
 	// machine operates.
 	Access Access
+	// Profiles serves the profiles of the Go runtime under /debug/pprof/, to who
+	// may operate. Default: not served.
+	Profiles bool
 	// Lease says what the node's lease is like. Default: not shown.
 	Lease func() Lease
 	// Insecure says that the node was told to speak unprotected with other

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestTheDashboardNeedsNothingFromElsewhere(t *testing.T) {
@@ -41,7 +42,8 @@ func TestTheDashboardNeedsNothingFromElsewhere(t *testing.T) {
 // TestOpenAPIKnowsEveryEndpoint, and no other.
 func TestOpenAPIKnowsEveryEndpoint(t *testing.T) {
 	t.Parallel()
-	h := handler(newFake())
+	f := newFake()
+	h := New(Config{Source: f, Node: f, Started: time.Now(), Profiles: true})
 	text := get(h, "/openapi.yaml").Body.String()
 	var described []string
 	for _, m := range regexp.MustCompile(`(?m)^  (/[^:]*):$`).FindAllStringSubmatch(text, -1) {
