@@ -144,7 +144,7 @@ function askNodes() {
   clearTimeout(asking);
   asking = setTimeout(async () => {
     try {
-      const r = await fetch("nodes");
+      const r = await ask("nodes");
       if (!r.ok) return;
       for (const n of (await r.json()).nodes) state.more.set(n.id, n);
       draw();
@@ -153,17 +153,63 @@ function askNodes() {
 }
 setInterval(askNodes, 10000);
 
-function connect() {
-  const source = new EventSource("events");
+// A cluster may ask for its token even for reads: it is kept for this tab alone.
+let token = sessionStorage.getItem("token") || "";
+const ask = (path, headers = {}) => fetch(path, {headers: token ? {...headers, Authorization: "Bearer " + token} : headers});
+
+$("lock").addEventListener("submit", e => {
+  e.preventDefault();
+  token = $("token").value.trim();
+  sessionStorage.setItem("token", token);
+  $("token").value = "";
+  $("lock").hidden = true;
+  connect();
+});
+
+// follow reads server-sent events until they end. EventSource could not send a token.
+async function follow(body, on) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = "", seen = 0; ;) {
+    const {value, done} = await reader.read();
+    if (done) return;
+    rest += value;
+    for (let end; (end = rest.indexOf("\n\n", seen)) >= 0; seen = 0) {
+      const event = {name: "", data: "", id: ""};
+      for (const line of rest.slice(0, end).split("\n")) {
+        const at = line.indexOf(": ");
+        if (line.startsWith("event: ")) event.name = line.slice(at + 2);
+        if (line.startsWith("data: ")) event.data += line.slice(at + 2);
+        if (line.startsWith("id: ")) event.id = line.slice(at + 2);
+      }
+      rest = rest.slice(end + 2);
+      on(event);
+    }
+    seen = Math.max(0, rest.length - 1);
+  }
+}
+
+let last = "";
+async function connect() {
   const link = (cls, text) => { $("link").className = "pill " + cls; $("link").textContent = text };
-  source.onopen = () => link("live", "live");
-  source.addEventListener("topology", e => { link("live", "live"); onTopology(JSON.parse(e.data)) });
-  source.addEventListener("leader", e => onLeader(JSON.parse(e.data)));
-  source.onerror = () => {
-    link("lost", "this node does not answer");
-    // A browser gives up on an error status for good: try again.
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
-  };
+  try {
+    const r = await ask("events", last ? {"Last-Event-ID": last} : {});
+    if (r.status === 401 || r.status === 403) {
+      link("lost", token ? "not this token" : "a token is needed");
+      $("lock").hidden = false;
+      $("token").focus();
+      return;
+    }
+    if (r.ok) {
+      link("live", "live");
+      await follow(r.body, e => {
+        if (e.id) last = e.id;
+        if (e.name === "topology") onTopology(JSON.parse(e.data));
+        if (e.name === "leader") onLeader(JSON.parse(e.data));
+      });
+    }
+  } catch { /* the node has gone */ }
+  link("lost", "this node does not answer");
+  setTimeout(connect, 1000);
 }
 
 // ---- drawing -------------------------------------------------------------
@@ -340,7 +386,7 @@ $("find").addEventListener("submit", async e => {
   e.preventDefault();
   const key = $("key").value, mine = ++asked; // a later question, or a click, wins
   try {
-    const r = await fetch("partitions/key?key=" + encodeURIComponent(key)), d = await r.json();
+    const r = await ask("partitions/key?key=" + encodeURIComponent(key)), d = await r.json();
     if (asked !== mine) return;
     if (!r.ok) { choose("", false); $("detail").textContent = d.error.message; return }
     choose(d.partition.id, false, `Key ${JSON.stringify(key)}: `);
