@@ -141,9 +141,6 @@ func (c *ClusterKit) agrees(d topology.Document) error {
 func (c *ClusterKit) ask(ctx context.Context, addr string) (topology.Document, []string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	if host, port, err := net.SplitHostPort(addr); err == nil && host == "" {
-		addr = net.JoinHostPort("127.0.0.1", port)
-	}
 	var d topology.Document
 	if err := c.fetch(ctx, addr, "/cluster", &d); err != nil {
 		return d, nil, err
@@ -172,6 +169,9 @@ func (c *ClusterKit) ask(ctx context.Context, addr string) (topology.Document, [
 // fetch gets one JSON answer of a member's HTTP API. It follows no redirect:
 // the address is the operator's, and no other is dialled.
 func (c *ClusterKit) fetch(ctx context.Context, addr, path string, into any) error {
+	if host, port, err := net.SplitHostPort(addr); err == nil && host == "" {
+		addr = net.JoinHostPort("127.0.0.1", port)
+	}
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			return c.settings.Network.DialContext(ctx, addr)

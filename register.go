@@ -86,8 +86,9 @@ func (r *running) registerOnce(ctx context.Context) error {
 }
 
 // findMembers gives gossip new addresses to try when it knows nobody: a node
-// that restarts without JoinAddr, perhaps at another address, asks the Raft
-// servers that its log names where they gossip.
+// that restarts, perhaps at another address, asks the Raft servers that its log
+// names where they gossip, and whom its options name: all addresses in the log
+// may be old.
 func (r *running) findMembers(ctx context.Context) {
 	if r.anyMember() != "" {
 		return
@@ -108,7 +109,33 @@ func (r *running) findMembers(ctx context.Context) {
 			seeds = append(seeds, id.GossipAddr)
 		}
 	}
+	for _, addr := range r.kit.settings.entrances() {
+		var stats struct {
+			GossipAddr string `json:"gossip_addr"`
+		}
+		asked, cancel := context.WithTimeout(ctx, askTimeout)
+		// Asked of one that has no map either. Gossip itself refuses other clusters.
+		err := r.kit.fetch(asked, addr, "/consensus/stats", &stats)
+		cancel()
+		if err == nil && stats.GossipAddr != "" {
+			seeds = append(seeds, stats.GossipAddr)
+		}
+	}
 	if len(seeds) > 0 {
 		r.gossip.AddSeeds(seeds)
 	}
+}
+
+// entrances are the HTTP addresses of members that the options name.
+func (s *settings) entrances() []string {
+	var out []string
+	if s.JoinAddr != "" {
+		out = append(out, s.JoinAddr)
+	}
+	for _, m := range s.founders {
+		if m.id != s.NodeID {
+			out = append(out, m.addr)
+		}
+	}
+	return out
 }

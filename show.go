@@ -40,9 +40,19 @@ func (s source) Encoding() string {
 // shown shows the node itself to the HTTP API.
 type shown struct{ kit *ClusterKit }
 
-var _ ckhttp.Node = shown{}
+var (
+	_ ckhttp.Node      = shown{}
+	_ ckhttp.Gossiping = shown{}
+)
 
 func (s shown) ID() string { return s.kit.settings.NodeID }
+
+func (s shown) GossipAddr() string {
+	if r := s.kit.running.Load(); r != nil {
+		return r.record.GossipAddr
+	}
+	return ""
+}
 
 func (s shown) Consensus() ckhttp.Consensus {
 	r := s.kit.running.Load()

@@ -67,6 +67,8 @@ const (
 	// rejoinEvery is how often addresses that gossip lacks are tried:
 	// memberlist forgets the dead, and a healed partition would stay two.
 	rejoinEvery = 10 * time.Second
+	// joinsAtOnce bounds how many of them are tried at one time.
+	joinsAtOnce = 8
 	// leaveTimeout bounds the wait until others have heard a farewell.
 	leaveTimeout = 500 * time.Millisecond
 )
@@ -204,7 +206,8 @@ func (g *Gossip) Run(ctx context.Context) error {
 	}
 }
 
-// reunite joins every known address at which nobody is known to be alive.
+// reunite joins every known address at which nobody is known to be alive, some
+// at once: one that is cut off must not hold up those behind it.
 func (g *Gossip) reunite(ctx context.Context) {
 	g.mu.Lock()
 	alive := make(map[string]bool)
@@ -225,14 +228,23 @@ func (g *Gossip) reunite(ctx context.Context) {
 		}
 	}
 	g.mu.Unlock()
+	slices.Sort(missing)
+	missing = slices.Compact(missing)
+	var joins sync.WaitGroup
+	places := make(chan struct{}, joinsAtOnce)
 	for _, addr := range missing {
-		if ctx.Err() != nil {
-			return
-		}
-		if _, err := g.list.Join([]string{addr}); err != nil {
-			g.c.Logger.Debug("cannot join by gossip", "addr", addr, "error", err)
-		}
+		places <- struct{}{}
+		joins.Go(func() {
+			defer func() { <-places }()
+			if ctx.Err() != nil {
+				return
+			}
+			if _, err := g.list.Join([]string{addr}); err != nil {
+				g.c.Logger.Debug("cannot join by gossip", "addr", addr, "error", err)
+			}
+		})
 	}
+	joins.Wait()
 }
 
 // Leave says farewell on every link and to memberlist. It blocks until a

@@ -35,6 +35,15 @@ type Node interface {
 	Hooks() Hooks
 }
 
+// Gossiping is implemented by a Node that says where it gossips. After all
+// addresses of a cluster have changed no map is right, and whoever reaches one
+// node finds the others through this.
+type Gossiping interface {
+	// GossipAddr returns the host:port at which this process gossips; "" before
+	// it does.
+	GossipAddr() string
+}
+
 // Consensus is what a node knows of Raft.
 type Consensus struct {
 	// State is "leader", "follower", "candidate", "shutdown" or "starting".

@@ -39,13 +39,19 @@ func (h *Handler) consensusLeader(w http.ResponseWriter, _ *http.Request) {
 func (h *Handler) consensusStats(w http.ResponseWriter, _ *http.Request) {
 	c := h.c.Node.Consensus()
 	t := h.c.Source.Topology()
+	gossip := ""
+	if g, ok := h.c.Node.(Gossiping); ok {
+		gossip = g.GossipAddr()
+	}
 	answer(w, struct {
 		Consensus
 		NodeID    string   `json:"node_id"`
 		LeaderID  string   `json:"leader_id"`
 		Voters    []string `json:"voters"`
 		NonVoters []string `json:"non_voters"`
-	}{c, h.c.Node.ID(), leaderID(t, c), nodeIDs(t, c.Voters), nodeIDs(t, c.NonVoters)})
+		// GossipAddr is where this process gossips, whatever is committed.
+		GossipAddr string `json:"gossip_addr,omitempty"`
+	}{c, h.c.Node.ID(), leaderID(t, c), nodeIDs(t, c.Voters), nodeIDs(t, c.NonVoters), gossip})
 }
 
 // nodeIDs names servers of the Raft configuration by NodeID, and those that

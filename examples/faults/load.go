@@ -29,6 +29,8 @@ const (
 	keysEach = 6
 	// opWithin is more than a node itself takes to give up.
 	opWithin = 7 * time.Second
+	// readAllWithin bounds the reading of everything at the end.
+	readAllWithin = 20 * time.Second
 	// restEvery is how long a client rests between operations.
 	restEvery = 8 * time.Millisecond
 )
@@ -49,7 +51,14 @@ type load struct {
 	mu   sync.Mutex
 	keys []string // of all clients
 	acks []ack
-	fail int
+	errs []failure
+}
+
+// failure is an operation that was not answered with success.
+type failure struct {
+	sent    time.Time
+	through string
+	err     error
 }
 
 // ack is an operation that was answered.
@@ -148,7 +157,7 @@ func (l *load) note(node target, sent time.Time, write bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
-		l.fail++
+		l.errs = append(l.errs, failure{sent, node.id, err})
 		return
 	}
 	l.acks = append(l.acks, ack{sent: sent, done: time.Now(), through: node.id, write: write})
@@ -156,6 +165,8 @@ func (l *load) note(node target, sent time.Time, write bool, err error) {
 
 // readAll reads every key that is still written, for the history's end.
 func (l *load) readAll(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readAllWithin)
+	defer cancel()
 	for i := range l.keys {
 		all := l.nodes.all()
 		for try := 0; ; try++ {
@@ -267,6 +278,19 @@ func (l *load) each(from, to time.Time, through []string, f func(ack)) {
 		}
 		f(a)
 	}
+}
+
+// failed returns the first failure, through any of the nodes, of an operation
+// that began in the period.
+func (l *load) failed(from, to time.Time, through ...string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.errs {
+		if !f.sent.Before(from) && !f.sent.After(to) && slices.Contains(through, f.through) {
+			return fmt.Errorf("through %s, %v after the beginning: %w", f.through, f.sent.Sub(from).Round(time.Millisecond), f.err)
+		}
+	}
+	return nil
 }
 
 // firstWrite returns when the first write that began after a moment was answered.

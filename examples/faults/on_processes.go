@@ -281,8 +281,12 @@ func (t *trial) restarted(ctx context.Context, nodes ...*procs.Node) error {
 		return err
 	}
 	for _, n := range nodes {
+		rest, began := t.others(n), time.Now()
 		if err := t.restart(ctx, n); err != nil {
 			return err
+		}
+		if err := t.load.failed(began, time.Now(), ids(rest)...); err != nil {
+			return fmt.Errorf("%s was restarted, and a client of another node saw an error: %w", n.ID, err)
 		}
 	}
 	after, err := t.holders(ctx)
