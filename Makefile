@@ -14,6 +14,7 @@ SEEDS   ?= 1000
 HISTORIES ?= 200
 FUZZTIME  ?= 30s
 FUZZ      ?= .
+LABS    ?= 3
 REPLAY   = $(or $(SEED),$(if $(findstring -,$(SEEDS)),$(SEEDS)))
 
 .PHONY: help demo test lint unit sim histories replay fuzz jepsen bench-kv faults faults-long bench bench-quick bench-calm bench-moves bench-idle bench-failover node image compose-up compose-down clean
@@ -56,9 +57,9 @@ fuzz: ## every fuzz target for FUZZTIME (30s); what it finds goes into testdata/
 		done || exit 1; \
 	done
 
-jepsen: ## 200 histories of 20 s of real processes under faults, each linearizable; a client that breaks a rule is caught (HISTORIES=n)
-	@cd examples && $(GO) run ./kvlab jepsen -store sync -histories $(HISTORIES) -length 20s
-	@cd examples && $(GO) run ./kvlab jepsen -store server-side -histories $$(( ($(HISTORIES) + 7) / 8 )) -length 20s
+jepsen: ## 200 histories of 20 s of real processes under faults, each linearizable; a client that breaks a rule is caught (HISTORIES=n, LABS=n clusters at a time)
+	@cd examples && $(GO) run ./kvlab jepsen -store sync -histories $(HISTORIES) -labs $(LABS) -length 20s
+	@cd examples && $(GO) run ./kvlab jepsen -store server-side -histories $$(( ($(HISTORIES) + 7) / 8 )) -labs $(LABS) -length 20s
 	@cd examples && $(GO) run ./kvlab jepsen -store sync -histories 8 -length 20s -broken
 
 faults: bin/faults ## a selection of faults on real processes on hosts of their own, in some minutes; needs root (ONLY=names, SEED=n); writes docs/faults.md

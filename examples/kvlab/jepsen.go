@@ -24,6 +24,8 @@ const (
 	// perCluster how many histories it lives for: those that join stay.
 	jepsenNodes = 5
 	perCluster  = 12
+	// maxLabs bounds the clusters that work at the same time.
+	maxLabs = 16
 	// jepsenKeys is how many keys a history has.
 	jepsenKeys = 5
 	// opWithin bounds an operation; checkWithin bounds the check of a history.
@@ -43,20 +45,57 @@ type lab struct {
 	end   func()
 }
 
+// tally adds up what the labs have found.
+type tally struct {
+	mu               sync.Mutex
+	bad, ops, failed int
+}
+
 // jepsen records histories under faults, and checks that each is linearizable.
+// Several labs, each with a cluster of its own, share the histories.
 func jepsen(ctx context.Context, o *options) error {
 	if o.fault != "" && !slices.Contains(faults, o.fault) {
 		return fmt.Errorf("-fault %q: use one of %s", o.fault, strings.Join(faults, ", "))
 	}
+	if o.labs < 1 || o.labs > maxLabs {
+		return fmt.Errorf("-labs %d: use 1 to %d", o.labs, maxLabs)
+	}
+	var sum tally
+	var labs sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, o.labs)
+	for k := range o.labs {
+		labs.Go(func() {
+			if errs[k] = histories(ctx, o, k, &sum); errs[k] != nil {
+				cancel() // the others have nothing more to prove
+			}
+		})
+	}
+	labs.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	fmt.Printf("%d histories, %d operations, %d without an answer: %d not linearizable\n", o.histories, sum.ops, sum.failed, sum.bad)
+	switch {
+	case o.broken && sum.bad == 0:
+		return errors.New("the broken client was not caught")
+	case !o.broken && sum.bad > 0:
+		return fmt.Errorf("%d histories are not linearizable", sum.bad)
+	}
+	return nil
+}
+
+// histories records and checks a lab's share of the histories.
+func histories(ctx context.Context, o *options, first int, sum *tally) error {
 	var l *lab
 	defer func() {
 		if l != nil {
 			l.close()
 		}
 	}()
-	var bad, ops, failed int
-	for i := range o.histories {
-		if i%perCluster == 0 {
+	for n, i := 0, first; i < o.histories; n, i = n+1, i+o.labs {
+		if n%perCluster == 0 {
 			if l != nil {
 				l.close()
 			}
@@ -73,26 +112,31 @@ func jepsen(ctx context.Context, o *options) error {
 		if err != nil {
 			return fmt.Errorf("history %d, %s: %w", i, fault, err)
 		}
-		n, f := h.Count()
-		ops, failed = ops+n, failed+f
-		verdict := h.Check(checkWithin)
-		fmt.Printf("history %3d  %-8s %6d operations, %4d without an answer: %s\n", i, fault, n, f, spell(verdict))
-		switch {
-		case verdict == porcupine.Illegal:
-			bad++
-			picture(o, h, i)
-		case verdict == porcupine.Unknown:
-			return fmt.Errorf("history %d could not be checked in %v: use fewer clients or a shorter -length", i, checkWithin)
-		case n-f < enoughOps && !o.broken:
-			return fmt.Errorf("history %d: only %d operations were answered, want %d: it proves nothing", i, n-f, enoughOps)
+		if err := sum.add(o, h, i, fault); err != nil {
+			return err
 		}
 	}
-	fmt.Printf("%d histories, %d operations, %d without an answer: %d not linearizable\n", o.histories, ops, failed, bad)
+	return nil
+}
+
+// add checks a history.
+func (s *tally) add(o *options, h *linear.History, i int, fault string) error {
+	n, f := h.Count()
+	verdict := h.Check(checkWithin)
+	fmt.Printf("history %3d  %-8s %6d operations, %4d without an answer: %s\n", i, fault, n, f, spell(verdict))
+	s.mu.Lock()
+	s.ops, s.failed = s.ops+n, s.failed+f
+	if verdict == porcupine.Illegal {
+		s.bad++
+	}
+	s.mu.Unlock()
 	switch {
-	case o.broken && bad == 0:
-		return errors.New("the broken client was not caught")
-	case !o.broken && bad > 0:
-		return fmt.Errorf("%d histories are not linearizable", bad)
+	case verdict == porcupine.Illegal:
+		picture(o, h, i)
+	case verdict == porcupine.Unknown:
+		return fmt.Errorf("history %d could not be checked in %v: use fewer clients or a shorter -length", i, checkWithin)
+	case n-f < enoughOps && !o.broken:
+		return fmt.Errorf("history %d: only %d operations were answered, want %d: it proves nothing", i, n-f, enoughOps)
 	}
 	return nil
 }

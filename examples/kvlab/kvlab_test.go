@@ -30,7 +30,7 @@ func built(t *testing.T, store string) *options {
 		}
 	}
 	return &options{
-		store: store, bin: programs, nodes: 4, partitions: 8, replicas: 3, ops: 150, histories: 1, clients: 5,
+		labs: 1, store: store, bin: programs, nodes: 4, partitions: 8, replicas: 3, ops: 150, histories: 1, clients: 5,
 		length: 4 * time.Second, concurrency: "4", out: t.TempDir(),
 	}
 }
@@ -66,6 +66,7 @@ func TestBadArguments(t *testing.T) {
 		"":                                  "use kvlab run",
 		"fly":                               "use kvlab run",
 		"jepsen -fault meteor -store sync":  "one of none, kill",
+		"jepsen -labs 0":                    "-labs 0: use 1 to 16",
 		"bench -store paper -bin /nonsense": "paper",
 	} {
 		if err := start(t.Context(), strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {

@@ -31,6 +31,7 @@ type options struct {
 	bin                         string
 	nodes, partitions, replicas int
 	ops, histories, clients     int
+	labs                        int
 	fault                       string
 	length                      time.Duration
 	concurrency                 string
@@ -68,6 +69,7 @@ func start(ctx context.Context, args []string) error {
 	f.StringVar(&o.concurrency, "concurrency", "1,8,64", "bench: operations under way at once")
 	f.DurationVar(&o.length, "length", 5*time.Second, "bench: how long each measurement takes; jepsen: how long a history is")
 	f.IntVar(&o.histories, "histories", 3, "jepsen: how many")
+	f.IntVar(&o.labs, "labs", 1, "jepsen: how many clusters share the histories, at the same time")
 	f.IntVar(&o.clients, "clients", 5, "jepsen: how many at once")
 	f.StringVar(&o.fault, "fault", "", "jepsen: one fault only, instead of all in turn")
 	f.StringVar(&o.out, "out", "", "jepsen: where pictures of bad histories go (default: the temporary directory)")
