@@ -31,11 +31,11 @@ func TestCycle(t *testing.T) {
 		}
 	}
 	answer := func(g *Granter, c *cycle, i int, request uint64, now time.Duration) {
-		g.Answer(who(i), 1, g.round, request, now)
+		g.Answer(who(i), 1, g.round, request, 0, now)
 		if !c.checking {
 			c.answered()
 		}
-		g.Confirm(voters, who(0).UUID, 1)
+		g.Confirm(Electorate{Voters: voters, Self: who(0).UUID, Own: 1}, now)
 	}
 
 	g, c := begin()
@@ -73,7 +73,7 @@ func TestCycle(t *testing.T) {
 	answer(g, c, 2, 2, 3*ms)
 	expect("an urgent cycle does not spin", g, c, 3*ms, turnNone, 7*ms)
 	expect("and then begins", g, c, 10*ms, turnAsk, 0)
-	g.Answer(who(2), 2, g.round, 3, 10*ms)
+	g.Answer(who(2), 2, g.round, 3, 0, 10*ms)
 	expect("not when the leader was replaced", g, c, 10*ms, turnNone, 365*ms)
 }
 
@@ -111,9 +111,9 @@ func TestOwnTermIsOfTheRound(t *testing.T) {
 	begin()
 	h.during = func() {
 		leader.term.Store(2)
-		l.lead.granter.Answer(w.nodes[1].who, 1, 0, 1, leader.Now()) // a request
+		l.lead.granter.Answer(w.nodes[1].who, 1, 0, 1, 0, leader.Now()) // a request
 		begin()
-		l.lead.granter.Answer(w.nodes[2].who, 1, l.lead.round, 0, leader.Now())
+		l.lead.granter.Answer(w.nodes[2].who, 1, l.lead.round, 0, 0, leader.Now())
 	}
 	l.advance()
 	if r := l.lead.granter.rows[w.nodes[1].who]; r.newest.number != 1 || r.granted != 0 {

@@ -10,16 +10,21 @@
 // leader's own term, a round that began after the request had arrived. The
 // holder counts D from the moment at which it sent the request, on a clock that
 // goes on while the machine sleeps. The leader counts D·1.01 + 100 ms from the
-// moment at which the request arrived; a new leader counts that from the
-// beginning of its leadership, for every node.
+// moment at which the request arrived. A new leader counts that from the
+// beginning of its leadership, for every node; or from the latest moment at which
+// any of a quorum of voters confirmed an earlier leader, once that quorum has
+// told it (record.go), but never less than two thirds of D, in which it hears
+// the nodes out.
 //
 // Why no two nodes hold a partition: let a lease be granted under term T for a
 // request sent at s. A quorum confirmed T after s. Whoever leads a later term
 // was elected by a quorum too; the voter in both confirmed T before it voted, so
 // the later leadership began after s. It gives nobody else the partition, but on
 // proof that the holder is gone, until D·1.01 + 100 ms after its beginning; by
-// then the holder has counted D since s, even on a clock that is 1 % slow. The
-// same leader counts from the arrival, which is after s as well. Once it has
+// then the holder has counted D since s, even on a clock that is 1 % slow. Nor
+// before D·1.01 + 100 ms after the latest answer to an earlier leader that a
+// quorum remembers: the voter in both quorums remembers one that is not before s.
+// The same leader counts from the arrival, which is after s as well. Once it has
 // told that a lease has ended, it grants that node nothing more until the node
 // has registered anew; and a lease is of use only to a holder whose own applied
 // topology shows the registration that it was granted for. So a node that was

@@ -4,7 +4,7 @@ import "fmt"
 
 // events calls yield with everything that can happen next.
 func (m *model) events(r rates, x mutant, yield func(string, *model)) {
-	if m.now < horizon {
+	if m.now < m.left.horizon() {
 		c := m.clone()
 		c.now += step
 		yield(fmt.Sprintf("time %v", c.now), c)
@@ -58,7 +58,12 @@ func (m *model) receive(i int, r rates, x mutant, yield func(string, *model)) {
 			if i == holder {
 				request = c.held.Request(c.clock(i, r))
 			}
-			c.pongs[l][i] = packet{kind: framePong, term: uint8(c.nodes[i].term), round: f.round, request: uint8(request)}
+			n := &c.nodes[i]
+			n.record.answer(m.nodes[l].granter.term, c.clock(i, r))
+			c.pongs[l][i] = packet{
+				kind: framePong, term: uint8(n.term), round: f.round, request: uint8(request),
+				age: n.record.age(m.nodes[l].granter.term, c.clock(i, r)),
+			}
 			yield(fmt.Sprintf("%s answers round %d of %s with request %d", who(i).UUID, f.round, who(l).UUID, request), c)
 		}
 		if f := m.grants[l]; f.kind != 0 && i == holder {
@@ -92,7 +97,7 @@ func (m *model) leadership(l int, r rates, x mutant, yield func(string, *model))
 		n := &c.nodes[l]
 		round := n.granter.Begin()
 		for i := range c.nodes {
-			if i != l && i != 3 { // d's answers are lost: c's do as well
+			if m.left.reaches(l, i) {
 				c.pings[l][i] = packet{kind: framePing, round: uint8(round)}
 			}
 		}
@@ -104,7 +109,7 @@ func (m *model) leadership(l int, r rates, x mutant, yield func(string, *model))
 			c := m.clone()
 			c.pongs[l][i] = packet{}
 			g := c.nodes[l].granter
-			g.Answer(who(i), uint64(f.term), uint64(f.round), uint64(f.request), c.clock(l, r))
+			g.Answer(who(i), uint64(f.term), uint64(f.round), uint64(f.request), f.age, c.clock(l, r))
 			if row := g.rows[who(i)]; x == anyRound && row != nil {
 				row.pending = row.newest
 			}
@@ -117,13 +122,24 @@ func (m *model) leadership(l int, r rates, x mutant, yield func(string, *model))
 
 // confirm grants what the round of a leader has confirmed.
 func (m *model) confirm(l int, r rates, x mutant) {
-	g := m.nodes[l].granter
-	names := []string{who(0).UUID, who(2).UUID, who(3).UUID}
-	own := m.nodes[l].term
-	if x == noVoterCheck {
-		names, own = []string{who(l).UUID}, g.term
+	n := &m.nodes[l]
+	g := n.granter
+	if x != noOwnRecord {
+		n.record.answer(g.term, m.clock(l, r))
 	}
-	for _, grant := range g.Confirm(names, who(l).UUID, own) {
+	e := Electorate{
+		Voters: []string{who(0).UUID, who(2).UUID, who(3).UUID}, Since: longAgo,
+		Self: who(l).UUID, Own: n.term, Age: n.record.age(g.term, m.clock(l, r)),
+	}
+	if x == noVoterCheck {
+		e.Voters, e.Own = []string{who(l).UUID}, g.term
+	}
+	if x == noReports && g.reports != nil {
+		for _, v := range e.Voters {
+			g.reports[v] = m.clock(l, r) - e.Age
+		}
+	}
+	for _, grant := range g.Confirm(e, m.clock(l, r)) {
 		m.grants[l] = packet{kind: frameGrant, request: uint8(grant.Request), registration: uint8(grant.Registration)}
 		if row := g.rows[grant.To]; x == noSlack {
 			row.ends = row.pending.arrived + length

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"encoding/binary"
 	"flag"
 	"fmt"
@@ -25,12 +26,37 @@ const (
 	step    = 500 * time.Millisecond
 	length  = 3 * step // of a lease: D
 	horizon = 6 * step
+	// soon is the horizon of histories that begin with a grant: a renewal at
+	// once, and everything that is taken over before it is over.
+	soon = 4 * step
 	// holder is the node that holds the lease: b.
 	holder = 1
 )
 
 // limits bound a history.
-type limits struct{ rounds, elections, entries int }
+type limits struct {
+	rounds, elections, entries int
+	// partners are whose answers reach a as leader, and c, beside b's: to lose
+	// others does as well. Zero: c for a, a for c.
+	partners [2]int
+	// granted has a history begin with a grant that is on its way to b, and
+	// keeps c's rounds from b: it is about what c may take over, and when.
+	granted bool
+}
+
+// horizon is when a history ends.
+func (l limits) horizon() time.Duration {
+	if l.granted {
+		return soon
+	}
+	return horizon
+}
+
+// reaches reports whether a leader's rounds reach a node.
+func (l limits) reaches(leader, i int) bool {
+	with := map[int]int{0: cmp.Or(l.partners[0], 2), 2: l.partners[1]}[leader]
+	return i != leader && (i == with || i == holder && !(l.granted && leader == 2))
+}
 
 // entry is one committed change of the toy topology.
 type entry struct {
@@ -54,11 +80,15 @@ type model struct {
 }
 
 // packet is a small frame; the zero value is none.
-type packet struct{ kind, term, round, request, registration uint8 }
+type packet struct {
+	kind, term, round, request, registration uint8
+	age                                      time.Duration
+}
 
 type modelNode struct {
 	term    uint64
 	applied int
+	record  record
 	granter *Granter // nil while it does not lead
 }
 
@@ -112,7 +142,12 @@ const (
 	noSlack      mutant = "no allowance for drift"
 	grantsEnded  mutant = "a lease that was told to have ended is granted again"
 	noVoterCheck mutant = "a grant needs no quorum"
+	noReports    mutant = "a new leader asks nobody's record but its own"
+	noOwnRecord  mutant = "a leader does not record that it confirms its own rounds"
 )
+
+// longAgo is when the nodes of a model started.
+const longAgo = -time.Hour
 
 // believes reports whether a node takes itself for the primary.
 func (m *model) believes(i int, r rates, x mutant) bool {
@@ -141,6 +176,7 @@ func (m *model) clone() *model {
 		if g := m.nodes[i].granter; g != nil {
 			n := *g
 			n.confirmed = maps.Clone(g.confirmed)
+			n.reports = maps.Clone(g.reports)
 			n.rows = make(map[Incarnation]*row, len(g.rows))
 			for k, v := range g.rows {
 				copied := *v
@@ -150,6 +186,17 @@ func (m *model) clone() *model {
 		}
 	}
 	return &c
+}
+
+// recorded reports whether the voters' records still matter: to a leader that
+// is to be elected, or to one that has not heard enough of them.
+func (m *model) recorded() bool {
+	for i := range m.nodes {
+		if g := m.nodes[i].granter; g != nil && g.reports != nil {
+			return true
+		}
+	}
+	return m.left.elections > 0
 }
 
 var seed = maphash.MakeSeed()
@@ -167,6 +214,7 @@ func (m *model) key() uint64 {
 		}
 	}
 	b = append(b, 0xff)
+	recorded := m.recorded()
 	u(m.held.last)
 	u(uint64(m.held.lease.From))
 	u(uint64(m.held.lease.Until))
@@ -178,9 +226,17 @@ func (m *model) key() uint64 {
 		n := &m.nodes[i]
 		u(n.term)
 		u(uint64(n.applied))
+		if recorded && i != holder {
+			u(n.record.term)
+			u(uint64(n.record.at))
+			u(uint64(n.record.before))
+		}
 		for k := range 4 {
 			for _, p := range []packet{m.pings[i][k], m.pongs[i][k]} {
 				b = append(b, p.kind, p.term, p.round, p.request, p.registration)
+				if g := m.nodes[i].granter; g != nil && g.reports != nil {
+					u(uint64(p.age))
+				}
 			}
 		}
 		b = append(b, m.grants[i].request, m.grants[i].registration, uint8(m.told[i]))
@@ -191,6 +247,10 @@ func (m *model) key() uint64 {
 				if g.confirmed[who(k).UUID] {
 					u(uint64(k))
 				}
+				if at, ok := g.reports[who(k).UUID]; ok {
+					u(uint64(at))
+				}
+				b = append(b, 0xfd)
 				if r := g.rows[who(k)]; k == holder && r != nil {
 					u(r.newest.number)
 					u(uint64(r.newest.arrived))
@@ -198,6 +258,7 @@ func (m *model) key() uint64 {
 					u(uint64(r.pending.arrived))
 					u(r.granted)
 					u(uint64(r.ends))
+					u(uint64(r.inherited))
 					u(r.registration)
 					if r.ended {
 						b = append(b, 1)
@@ -206,6 +267,9 @@ func (m *model) key() uint64 {
 			}
 			if g.complete {
 				b = append(b, 2)
+			}
+			if g.reports == nil {
+				b = append(b, 4)
 			}
 			if g.deposed {
 				b = append(b, 3)
@@ -221,8 +285,33 @@ func start(l limits, r rates, x mutant) *model {
 	m := &model{left: l, held: *NewHolder(length)}
 	for i := range m.nodes {
 		m.nodes[i].term = 1
+		m.nodes[i].record = newRecord(longAgo)
 	}
 	m.lead(0, r, x)
+	m.nodes[0].granter.reports = nil // nobody led before
+	if l.granted {
+		m = m.afterGrant(r, x)
+	}
+	return m
+}
+
+// afterGrant is what becomes of a cluster at once when every message of a's
+// first two rounds that matters to b's first lease arrives.
+func (m *model) afterGrant(r rates, x mutant) *model {
+	m.left.rounds += 2
+	partner := who(cmp.Or(m.left.partners[0], 2)).UUID
+	for _, want := range []string{
+		"a begins round 1", "b answers round 1", "a receives b's answer to round 1",
+		"a begins round 2", partner + " answers round 2", "a receives " + partner + "'s answer to round 2",
+	} {
+		var next *model
+		m.events(r, x, func(event string, n *model) {
+			if strings.HasPrefix(event, want) {
+				next = n
+			}
+		})
+		m = next
+	}
 	return m
 }
 
@@ -235,12 +324,12 @@ func (m *model) lead(i int, r rates, x mutant) {
 	m.setNodes(i, r)
 	if x == noWait {
 		for _, row := range n.granter.rows {
-			row.ends = m.clock(i, r)
+			row.ends, row.inherited = m.clock(i, r), 0
 		}
 	}
 	if x == noSlack {
 		for _, row := range n.granter.rows {
-			row.ends = m.clock(i, r) + length
+			row.ends, row.inherited = m.clock(i, r)+length, 0
 		}
 	}
 }
@@ -285,10 +374,16 @@ func explore(l limits, r rates, x mutant, atMost int) (bad []string, states int)
 	}
 	first := &item{m: start(l, r, x), event: "start"}
 	seen := map[uint64]struct{}{first.m.key(): {}}
-	queue := []*item{first} // the shortest histories first
+	queue := []*item{first}
 	for len(queue) > 0 && len(seen) < atMost {
+		// The shortest histories first, to explain what is wrong; the longest
+		// where nothing should be, to keep few states at a time.
 		it := queue[0]
-		queue = queue[1:]
+		if x == sound {
+			it, queue = queue[len(queue)-1], queue[:len(queue)-1]
+		} else {
+			queue = queue[1:]
+		}
 		found, state := "", it.m
 		it.m = nil // the way here is remembered, the state is not
 		state.events(r, x, func(event string, next *model) {
@@ -319,6 +414,8 @@ func explore(l limits, r rates, x mutant, atMost int) (bad []string, states int)
 func TestNoTwoPrimaries(t *testing.T) {
 	t.Parallel()
 	all := []limits{{rounds: 2, elections: 1, entries: 1}, {rounds: 3, entries: 2}}
+	all = append(all, limits{granted: true, rounds: 1, elections: 1, entries: 1, partners: [2]int{3, 3}})
+	all = append(all, limits{granted: true, rounds: 1, elections: 1, entries: 1, partners: [2]int{3, 0}})
 	if raceEnabled {
 		all = []limits{{rounds: 2, entries: 1}}
 	}
@@ -355,6 +452,8 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 		noSlack:      {rounds: 2, entries: 1},
 		grantsEnded:  {rounds: 2, entries: 1},
 		noVoterCheck: {rounds: 2, elections: 1, entries: 1},
+		noReports:    {granted: true, rounds: 1, elections: 1, entries: 1, partners: [2]int{3, 3}},
+		noOwnRecord:  {granted: true, rounds: 1, elections: 1, entries: 1, partners: [2]int{3, 0}},
 	} {
 		if raceEnabled && (x == noVoterCheck || x == noWait || x == anyMap) {
 			continue

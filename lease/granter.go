@@ -28,6 +28,20 @@ type Grant struct {
 	Registration uint64
 }
 
+// Electorate is what a leader knows of those whose confirmation counts.
+type Electorate struct {
+	// Voters are the UUIDs of the voters in the newest configuration.
+	Voters []string
+	// Since is since when, by the leader's time, this node has known no other
+	// set of voters; its own start at the latest.
+	Since time.Duration
+	// Self is the leader's UUID; Own is its own Raft term, read after the round
+	// began; Age is the age of its own record then.
+	Self string
+	Own  uint64
+	Age  time.Duration
+}
+
 // Overdue returns how long after its beginning a lease of duration d is over
 // for everybody: d on a clock that is 1 % slow, and 100 ms for what is between
 // reading a clock and acting on it.
@@ -44,6 +58,9 @@ type Granter struct {
 	complete  bool            // a quorum has
 	deposed   bool            // somebody has answered with a higher term
 	rows      map[Incarnation]*row
+
+	began   bool                     // SetNodes was called
+	reports map[string]time.Duration // by voter: no earlier than this it answered an earlier leader last; see inherit
 }
 
 // row is what the leader knows of one node's lease.
@@ -53,6 +70,7 @@ type row struct {
 	pending      request       // the last that had arrived when the round began: the round confirms it
 	granted      uint64        // the newest that was granted
 	ends         time.Duration // when the newest granted lease is over for everybody
+	inherited    time.Duration // when what an earlier leader may have granted is
 	ended        bool          // that was told: nothing more is granted
 }
 
@@ -65,23 +83,31 @@ type request struct {
 // NewGranter begins a leadership. What earlier leaders have granted is covered
 // by SetNodes, which must be called next and counts from then.
 func NewGranter(term uint64, d time.Duration) *Granter {
-	return &Granter{term: term, d: d, rows: make(map[Incarnation]*row)}
+	return &Granter{term: term, d: d, rows: make(map[Incarnation]*row), reports: make(map[string]time.Duration)}
 }
 
-// SetNodes says which nodes are active. A node that registered anew begins
-// anew: it is given the time of a lease to ask for one. One that is not active
-// any more is forgotten.
+// SetNodes says which nodes are active. Those of the first call may hold leases
+// of earlier leaders, and are given time to be heard. A node that registered
+// anew begins anew: it is given the time of a lease to ask for one. One that is
+// not active any more is forgotten.
 func (g *Granter) SetNodes(nodes []Node, now time.Duration) {
 	keep := make(map[Incarnation]*row, len(nodes))
 	for _, n := range nodes {
 		r := g.rows[n.Incarnation]
 		if r == nil || r.registration != n.Registration {
 			r = &row{registration: n.Registration, ends: now + Overdue(g.d)}
+			if !g.began {
+				r.ends, r.inherited = now+hearing(g.d), now+Overdue(g.d)
+			}
 		}
 		keep[n.Incarnation] = r
 	}
-	g.rows = keep
+	g.rows, g.began = keep, true
 }
+
+// hearing is how long a new leader waits to hear a node, even if it can rule
+// out that the node holds a lease.
+func hearing(d time.Duration) time.Duration { return d * 2 / 3 }
 
 // Begin begins a round and returns its number. One that is under way is
 // abandoned: its answers confirm nothing any more.
@@ -94,16 +120,53 @@ func (g *Granter) Begin() uint64 {
 	return g.round
 }
 
-// Answer notes a node's answer to a round: its Raft term when it answered, and
-// its request.
-func (g *Granter) Answer(from Incarnation, term, round, request uint64, now time.Duration) {
+// Answer notes a node's answer to a round: its Raft term when it answered, its
+// request, and the age of its record.
+func (g *Granter) Answer(from Incarnation, term, round, request uint64, age, now time.Duration) {
 	if term > g.term {
 		g.deposed = true
 	}
 	if round == g.round && round != 0 && term == g.term {
 		g.confirmed[from.UUID] = true
 	}
+	if term == g.term {
+		g.report(from.UUID, age, now)
+	}
 	g.Ask(from, request, now)
+}
+
+// report notes how long ago a voter of this term answered an earlier leader
+// last. It will not do so again, since it never goes back to an earlier term.
+// Its clock may run 1 % faster than true time, and this one 1 % slower.
+func (g *Granter) report(voter string, age, now time.Duration) {
+	at := now - max(0, age-age/50)
+	if known, ok := g.reports[voter]; g.reports != nil && (!ok || at < known) {
+		g.reports[voter] = at
+	}
+}
+
+// inherit bounds the leases of earlier leaders once a quorum of the voters has
+// reported: each of those leases was asked for before one of these voters
+// confirmed it. A leader that has just learned of other voters may not share a
+// voter with an earlier leader's quorum, and counts from that moment.
+func (g *Granter) inherit(e Electorate) {
+	if g.reports == nil {
+		return // done
+	}
+	count, last := 0, e.Since
+	for _, v := range e.Voters {
+		if at, ok := g.reports[v]; ok {
+			count++
+			last = max(last, at)
+		}
+	}
+	if count <= len(e.Voters)/2 {
+		return
+	}
+	g.reports = nil
+	for _, r := range g.rows {
+		r.inherited = min(r.inherited, last+Overdue(g.d))
+	}
 }
 
 // Ask notes a request alone: the leader's own, made before it begins a round.
@@ -115,21 +178,25 @@ func (g *Granter) Ask(from Incarnation, number uint64, now time.Duration) {
 
 // Confirm counts the answers and, when the round has just been confirmed by a
 // quorum of the voters, returns the grants for all requests that had arrived
-// before it began. own is the leader's own Raft term, read now; self is its UUID.
-func (g *Granter) Confirm(voters []string, self string, own uint64) []Grant {
-	if own > g.term {
+// before it began. now is when the own record was asked for its age.
+func (g *Granter) Confirm(e Electorate, now time.Duration) []Grant {
+	switch {
+	case e.Own > g.term:
 		g.deposed = true
+	case e.Own == g.term:
+		g.report(e.Self, e.Age, now)
 	}
+	g.inherit(e)
 	if g.complete || g.deposed || g.round == 0 {
 		return nil
 	}
 	count := 0
-	for _, v := range voters {
-		if g.confirmed[v] || v == self && own == g.term {
+	for _, v := range e.Voters {
+		if g.confirmed[v] || v == e.Self && e.Own == g.term {
 			count++
 		}
 	}
-	if count <= len(voters)/2 {
+	if count <= len(e.Voters)/2 {
 		return nil
 	}
 	g.complete = true
@@ -179,11 +246,12 @@ func (g *Granter) State(n Node, now time.Duration) State {
 	if r == nil || r.registration != n.Registration {
 		return State{Left: Overdue(g.d)}
 	}
-	if now >= r.ends {
+	ends := max(r.ends, r.inherited)
+	if now >= ends {
 		r.ended = true
 	}
 	return State{
-		Ended: r.ended, Left: max(0, r.ends-now),
+		Ended: r.ended, Left: max(0, ends-now),
 		Renewing: !r.ended && r.newest.number != 0 && now-r.newest.arrived <= g.d/2,
 	}
 }

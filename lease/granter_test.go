@@ -34,8 +34,8 @@ func TestEveryCycleRenews(t *testing.T) {
 		n := g.Begin()
 		granted := make(map[Incarnation]bool)
 		for _, i := range []int{3, 1, 2} {
-			g.Answer(who(i), 3, n, number, now)
-			for _, grant := range g.Confirm(voters, who(0).UUID, 3) {
+			g.Answer(who(i), 3, n, number, 0, now)
+			for _, grant := range g.Confirm(Electorate{Voters: voters, Self: who(0).UUID, Own: 3}, now) {
 				granted[grant.To] = true
 			}
 		}
@@ -56,9 +56,9 @@ func TestAHigherTermDeposes(t *testing.T) {
 	g.SetNodes(nodesOf(1, 2, 3), 0)
 	g.Ask(who(0), 1, 0)
 	n := g.Begin()
-	g.Answer(who(1), 4, n, 1, 0)
-	g.Answer(who(2), 3, n, 1, 0)
-	if grants := g.Confirm([]string{who(0).UUID, who(1).UUID, who(2).UUID}, who(0).UUID, 3); grants != nil || !g.Deposed() {
+	g.Answer(who(1), 4, n, 1, 0, 0)
+	g.Answer(who(2), 3, n, 1, 0, 0)
+	if grants := g.Confirm(Electorate{Voters: []string{who(0).UUID, who(1).UUID, who(2).UUID}, Self: who(0).UUID, Own: 3}, 0); grants != nil || !g.Deposed() {
 		t.Errorf("granted %v after a higher term was seen", grants)
 	}
 }
@@ -74,10 +74,10 @@ func TestEndedStaysUntilRegistration(t *testing.T) {
 	if s := g.State(nodesOf(1, 2)[1], Overdue(d)); !s.Ended {
 		t.Errorf("then: %+v", s)
 	}
-	g.Answer(who(1), 1, 0, 9, Overdue(d))
+	g.Answer(who(1), 1, 0, 9, 0, Overdue(d))
 	g.Ask(who(0), 1, Overdue(d))
 	g.Begin()
-	for _, grant := range g.Confirm([]string{who(0).UUID}, who(0).UUID, 1) {
+	for _, grant := range g.Confirm(Electorate{Voters: []string{who(0).UUID}, Self: who(0).UUID, Own: 1}, Overdue(d)) {
 		if grant.To == who(1) {
 			t.Error("granted after it was told to have ended")
 		}
@@ -98,7 +98,7 @@ func TestFrames(t *testing.T) {
 	frames := []frame{
 		{kind: frameHello, who: Incarnation{"uuid", 7}},
 		{kind: framePing, term: 1, round: 2},
-		{kind: framePong, term: 1, round: 2, request: 3},
+		{kind: framePong, term: 1, round: 2, request: 3, age: 4},
 		{kind: frameGrant, request: 4, registration: 5},
 		{kind: frameCheck, term: 6, round: 7},
 	}

@@ -81,6 +81,7 @@ func (l *Leases) follow() {
 func (l *Leases) turn(ctx context.Context, tasks *sync.WaitGroup) (time.Duration, bool) {
 	term, leading := l.c.Consensus.Leading()
 	if !leading {
+		l.electorate() // a later leadership of this node counts from its last change
 		l.follow()
 		return 0, false
 	}
@@ -127,11 +128,15 @@ func (l *Leases) wakeUp(now time.Duration) {
 func (l *Leases) advance() time.Duration {
 	for {
 		l.lead.mu.Lock()
-		round := l.lead.round
+		round, term, leading := l.lead.round, l.lead.term, l.lead.granter != nil
 		l.lead.mu.Unlock()
+		if !leading {
+			return time.Hour
+		}
 		// The leader's own voter confirms a round by what is read after it began:
 		// had another begun meanwhile, this term would be too old for it.
-		voters, own := l.c.Consensus.Voters(), l.c.Consensus.Term()
+		e := l.electorate()
+		e.Own, e.Age = l.confirm(term)
 		l.lead.mu.Lock()
 		g := l.lead.granter
 		if g == nil {
@@ -140,15 +145,15 @@ func (l *Leases) advance() time.Duration {
 		}
 		var out []outgoing
 		var mine *Grant
-		if l.lead.round == round {
-			out, mine = l.grants(g.Confirm(voters, l.c.Self.UUID, own))
+		if l.lead.round == round && l.lead.term == term {
+			out, mine = l.grants(g.Confirm(e, l.c.Clock.Now()))
 		}
 		next, wait := l.lead.cycle.next(g, l.c.Clock.Now())
 		switch next {
 		case turnAsk:
 			out = append(out, l.ask()...)
 		case turnCheck:
-			out = append(out, l.check(voters)...)
+			out = append(out, l.check(e.Voters)...)
 		}
 		l.lead.mu.Unlock()
 		if mine != nil {
@@ -378,7 +383,7 @@ func (l *Leases) answer(k *link, f frame) {
 	now := l.c.Clock.Now()
 	k.heard = now
 	if g := l.lead.granter; g != nil {
-		g.Answer(k.node.Incarnation, f.term, f.round, f.request, now)
+		g.Answer(k.node.Incarnation, f.term, f.round, f.request, f.age, now)
 		if f.round == l.lead.round && !l.lead.cycle.checking {
 			l.lead.cycle.answered()
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,8 +86,11 @@ type Leases struct {
 	c     Config
 	valid atomic.Pointer[window]
 
-	mu     sync.Mutex // of what a holder has
+	mu     sync.Mutex // of what a holder and a voter have
 	holder *Holder
+	record record
+	voters []string      // as seen last
+	since  time.Duration // since when no others were seen
 	meter  *meter
 	was    bool        // Valid, as told last
 	expiry *time.Timer // tells the end of the lease; nil before Run
@@ -96,7 +100,8 @@ type Leases struct {
 
 // New returns a node's leases; Run runs them.
 func New(c Config) *Leases {
-	l := &Leases{c: c, holder: NewHolder(c.Duration), meter: newMeter(c.Clock)}
+	now := c.Clock.Now()
+	l := &Leases{c: c, holder: NewHolder(c.Duration), record: newRecord(now), since: now, meter: newMeter(c.Clock)}
 	l.lead.links = make(map[Incarnation]*link)
 	l.lead.news = make(chan struct{}, 1)
 	return l
@@ -137,6 +142,29 @@ func (l *Leases) request() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.holder.Request(l.c.Clock.Now())
+}
+
+// confirm returns this node's Raft term, with which it answers a round of a
+// leader's term, and the age of its record.
+func (l *Leases) confirm(leader uint64) (term uint64, age time.Duration) {
+	l.mu.Lock()
+	l.record.answer(leader, l.c.Clock.Now())
+	l.mu.Unlock()
+	term = l.c.Consensus.Term()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return term, l.record.age(leader, l.c.Clock.Now())
+}
+
+// electorate returns the voters, and since when this node has seen no others.
+func (l *Leases) electorate() Electorate {
+	voters := l.c.Consensus.Voters()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !slices.Equal(voters, l.voters) {
+		l.voters, l.since = voters, l.c.Clock.Now()
+	}
+	return Electorate{Voters: voters, Since: l.since, Self: l.c.Self.UUID}
 }
 
 // granted takes a grant for this node.
@@ -249,7 +277,7 @@ func (l *Leases) serve(ctx context.Context, conn net.Conn) {
 			if f.kind == framePing {
 				pong.request = l.request()
 			}
-			pong.term = l.c.Consensus.Term()
+			pong.term, pong.age = l.confirm(f.term)
 			out = pong.append(out[:0])
 			_ = conn.SetWriteDeadline(time.Now().Add(writeWithin))
 			if _, err := conn.Write(out); err != nil {

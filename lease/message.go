@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // The frames of a lease stream. The leader opens it and says hello to an
@@ -15,7 +16,7 @@ import (
 //	hello  version, incarnation, length of the UUID, UUID
 //	ping   term, round
 //	check  term, round
-//	pong   term, round, request
+//	pong   term, round, request, age of the record in nanoseconds
 //	grant  request, registration
 const (
 	frameHello byte = iota + 1
@@ -26,13 +27,13 @@ const (
 )
 
 const (
-	wireVersion = 1
+	wireVersion = 2
 	maxUUID     = 64
 	maxFrame    = 1 + 8 + 1 + 1 + maxUUID
 )
 
 // frameSize is what follows the kind, of a hello without the UUID.
-var frameSize = [...]int{frameHello: 10, framePing: 16, framePong: 24, frameGrant: 16, frameCheck: 16}
+var frameSize = [...]int{frameHello: 10, framePing: 16, framePong: 32, frameGrant: 16, frameCheck: 16}
 
 // errFrame means that a stream carries something else than frames.
 var errFrame = errors.New("lease: malformed frame")
@@ -42,6 +43,7 @@ type frame struct {
 	kind                 byte
 	term, round, request uint64
 	registration         uint64
+	age                  time.Duration
 	who                  Incarnation
 }
 
@@ -58,7 +60,7 @@ func (f frame) append(b []byte) []byte {
 		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, f.term), f.round)
 	case framePong:
 		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, f.term), f.round)
-		b = binary.BigEndian.AppendUint64(b, f.request)
+		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, f.request), uint64(f.age))
 	case frameGrant:
 		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, f.request), f.registration)
 	}
@@ -99,6 +101,9 @@ func (r *reader) next() (frame, error) {
 		f.term, f.round = number(0), number(8)
 	case framePong:
 		f.term, f.round, f.request = number(0), number(8), number(16)
+		if f.age = time.Duration(number(24)); f.age < 0 {
+			return frame{}, fmt.Errorf("%w: a negative age", errFrame)
+		}
 	case frameGrant:
 		f.request, f.registration = number(0), number(8)
 	}
