@@ -13,7 +13,8 @@
 //	ledger.go    who claimed to own what, and when (pure)
 //	watch.go     asks every node what it claims
 //	table.go     docs/faults.md
-//	on_*.go     the scenarios: processes, network, membership, mutants
+//	disk.go      what breaks disks: strace, small file systems, flipped bytes
+//	on_*.go      the scenarios: processes, network, membership, disks, mutants
 //
 // A scenario is a value in a list that its file adds to all (scenario.go):
 //

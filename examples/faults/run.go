@@ -34,6 +34,8 @@ const (
 	warm, cool = time.Second, 500 * time.Millisecond
 	// enough is how many operations must be answered before and during a fault.
 	enough = 50
+	// authToken lets this program operate the nodes, which are on other hosts.
+	authToken = "faults-operate-the-nodes-of-a-test"
 	// checkWithin bounds the search for an order of a history.
 	checkWithin = time.Minute
 )
@@ -62,7 +64,7 @@ func (d *driver) close() error {
 	b := d.lab
 	d.lab = nil
 	b.c.Close()
-	return errors.Join(b.net.close(), os.RemoveAll(b.c.Dir))
+	return errors.Join(b.net.close(), unmountAll(b.c.Dir), os.RemoveAll(b.c.Dir))
 }
 
 // ready returns the cluster for a scenario, and forms one if need be.
@@ -88,7 +90,7 @@ func (d *driver) ready(ctx context.Context, s scenario) (*bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := map[string]string{"LOG_LEVEL": "info", "GOMAXPROCS": "1", "INSECURE": "true"}
+	env := map[string]string{"LOG_LEVEL": "info", "GOMAXPROCS": "1", "INSECURE": "true", "AUTH_TOKEN": authToken}
 	for k, v := range s.env {
 		env[k] = v
 	}
@@ -322,7 +324,7 @@ func (d *driver) keep(r *result, t *trial) error {
 			pause(context.Background(), 10*time.Millisecond)
 		}
 		d.lab.c.Close()
-		errs = append(errs, os.Rename(d.lab.c.Dir, filepath.Join(dir, "nodes")))
+		errs = append(errs, unmountAll(d.lab.c.Dir), os.Rename(d.lab.c.Dir, filepath.Join(dir, "nodes")))
 	}
 	return errors.Join(append(errs, d.close())...)
 }

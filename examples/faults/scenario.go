@@ -43,7 +43,7 @@ const anyEpochs = -1
 
 // all returns the scenarios in the order in which they run and are shown.
 func all() []scenario {
-	return slices.Concat(onProcesses, onNetwork, onMembership, mutants)
+	return slices.Concat(onProcesses, onNetwork, onMembership, onDisks, mutants)
 }
 
 // choose returns the scenarios of a run: those named, or else the quick ones,

@@ -215,7 +215,7 @@ func (n *Node) Kill() error { return n.end(syscall.SIGKILL, 10*time.Second) }
 func (n *Node) Stop() error { return n.end(syscall.SIGTERM, 30*time.Second) }
 
 func (n *Node) end(s syscall.Signal, wait time.Duration) error {
-	if err := n.signal(s); err != nil {
+	if err := n.signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	n.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +36,7 @@ type Store struct {
 
 // Open opens or creates the store in a directory, which must belong to it
 // alone. The logger hears of errors only. When the disk fails under the
-// write-ahead log the process ends with a panic, as it would on kill -9: what
+// write-ahead log the process says so and ends, as it would on kill -9: what
 // was not waited for may be gone, and only a restart can tell.
 //
 // Callers that write records by Apply and Install alone may give Remember.
@@ -238,6 +239,9 @@ func (q quiet) Errorf(format string, args ...any) {
 	q.logger.Error("pebble", "error", fmt.Sprintf(format, args...))
 }
 
-// Fatalf must not return: pebble calls it when it cannot go on without
-// breaking its promise.
-func (q quiet) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+// Fatalf must not return: pebble calls it when it cannot go on without breaking
+// its promise. A stack would tell an operator nothing.
+func (q quiet) Fatalf(format string, args ...any) {
+	q.logger.Error("store: the disk failed, this process ends: check the disk, then start it again", "error", fmt.Sprintf(format, args...))
+	os.Exit(1)
+}
