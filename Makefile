@@ -10,6 +10,7 @@ NODE    := bin/server-side
 KEEP    ?=
 SEED    ?=
 ONLY    ?=
+SOAK    ?= 1h
 SEEDS   ?= 1000
 HISTORIES ?= 200
 FUZZTIME  ?= 30s
@@ -17,7 +18,7 @@ FUZZ      ?= .
 LABS    ?= 3
 REPLAY   = $(or $(SEED),$(if $(findstring -,$(SEEDS)),$(SEEDS)))
 
-.PHONY: help demo test lint unit sim histories replay fuzz jepsen bench-kv faults faults-long bench bench-quick bench-calm bench-moves bench-idle bench-failover node image compose-up compose-down clean
+.PHONY: help demo test lint unit sim histories replay fuzz jepsen bench-kv faults faults-long soak bench bench-quick bench-calm bench-moves bench-idle bench-failover node image compose-up compose-down clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -67,6 +68,9 @@ faults: bin/faults ## a selection of faults on real processes on hosts of their 
 
 faults-long: bin/faults ## the same with all faults
 	@bin/faults -node $(NODE) -table docs/faults.md -long $(if $(SEED),-seed $(SEED))
+
+soak: bin/faults ## an hour of random faults on five processes: nothing lost, all agree, nothing leaks; needs root (SOAK=10m, SEED=n); writes docs/faults.md
+	@bin/faults -node $(NODE) -table docs/faults.md -soak $(SOAK) $(if $(SEED),-seed $(SEED))
 
 bench-kv: ## operations per second and latency of the example stores, at concurrency 1, 8 and 64
 	@cd examples && $(GO) run ./kvlab bench -store sync -nodes 10

@@ -90,7 +90,7 @@ func (c *ClusterKit) Start() error {
 	go c.awaitEnd()
 	err := c.start()
 	if err != nil {
-		c.cancel(err)
+		c.end(err)
 	}
 	c.tasks.Done()
 	if err != nil {
@@ -231,9 +231,19 @@ func (c *ClusterKit) task(name string, f func(context.Context) error) {
 		defer c.tasks.Done()
 		if err := f(c.ctx); err != nil && c.ctx.Err() == nil {
 			c.settings.Logger.Error("the node ends", "task", name, "error", err)
-			c.cancel(err)
+			c.end(err)
 		}
 	}()
+}
+
+// end ends the node. Its lease goes first: when the cluster port closes the
+// others take this process for dead, and others for primaries, while it may
+// still answer its application.
+func (c *ClusterKit) end(cause error) {
+	if r := c.running.Load(); r != nil {
+		r.leases.Release()
+	}
+	c.cancel(cause)
 }
 
 // Done is closed when the node has ended: after Stop, when it has left its
@@ -273,7 +283,7 @@ func (c *ClusterKit) Stop() error {
 		r.farewell(ctx)
 		cancel()
 	}
-	c.cancel(ErrStopped)
+	c.end(ErrStopped)
 	<-c.done
 	if err := c.Err(); !errors.Is(err, ErrLeft) {
 		return err

@@ -12,6 +12,7 @@
 //	load.go      clients, and the history of what they saw
 //	ledger.go    who claimed to own what, and when (pure)
 //	watch.go     asks every node what it claims
+//	soak.go      random faults on one cluster, and what is left of them
 //	table.go     docs/faults.md
 //	disk.go      what breaks disks: strace, small file systems, flipped bytes
 //	on_*.go      the scenarios: processes, network, membership, disks, mutants

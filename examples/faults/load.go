@@ -92,6 +92,7 @@ func startLoad(ctx context.Context, nodes *targets, prefix string, seed uint64, 
 func (l *load) end() {
 	l.cancel()
 	l.workers.Wait()
+	l.client.CloseIdleConnections()
 }
 
 func (l *load) work(ctx context.Context, worker int, stay bool, rng *rand.Rand) {

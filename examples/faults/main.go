@@ -25,6 +25,7 @@ type options struct {
 	long, list          bool
 	seed                uint64
 	rounds              int
+	soakFor             time.Duration
 }
 
 func main() {
@@ -35,6 +36,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 1, "of packets' fates, of clients and of what is hurt")
 	flag.IntVar(&o.rounds, "rounds", 1, "how often, with another seed each time")
 	flag.StringVar(&o.table, "table", "", "the document that gets the figures (docs/faults.md)")
+	flag.DurationVar(&o.soakFor, "soak", 0, "random faults for so long, instead of a selection, and nothing may leak")
 	flag.BoolVar(&o.list, "list", false, "list the scenarios and do nothing")
 	flag.Parse()
 	code, err := o.start()
@@ -86,6 +88,9 @@ func (o *options) run(ctx context.Context, chosen []scenario) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	fmt.Printf("%s\n", o.when())
+	if o.soakFor > 0 {
+		return o.soak(ctx, &driver{binary: o.binary, dir: dir, seed: o.seed})
+	}
 	var results []result
 	failed := 0
 	for round := range max(o.rounds, 1) {
@@ -136,6 +141,8 @@ func tell(r result, seed uint64) {
 func (o *options) when() string {
 	command := "make faults"
 	switch {
+	case o.soakFor > 0:
+		command = fmt.Sprintf("make soak SOAK=%s", o.soakFor)
 	case o.only != "":
 		command = "bin/faults -only"
 	case o.long:

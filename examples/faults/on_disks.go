@@ -247,7 +247,7 @@ func fullDisk(ctx context.Context, t *trial) error {
 		return err
 	}
 	t.figure("replaced %s later", short(took))
-	return os.Remove(filler)
+	return errors.Join(t.hold(ctx, 2*time.Second), os.Remove(filler))
 }
 
 // hurt is a damage to the files of a node that is down.

@@ -44,7 +44,8 @@ const (
 type driver struct {
 	binary, dir string
 	seed        uint64
-	clusters    int // so far
+	clusters    int  // so far
+	soaking     bool // one cluster goes through everything
 	lab         *bed
 }
 
@@ -70,7 +71,7 @@ func (d *driver) close() error {
 // ready returns the cluster for a scenario, and forms one if need be.
 func (d *driver) ready(ctx context.Context, s scenario) (*bed, error) {
 	special := s.fresh || s.nodes != 0 || s.env != nil || s.prepare != nil
-	if d.lab != nil && !special && d.lab.served < shares {
+	if d.lab != nil && !special && (d.soaking || d.lab.served < shares) {
 		d.lab.served++
 		return d.lab, nil
 	}

@@ -87,6 +87,7 @@ func writeTable(path string, results []result, when string) error {
 	for _, s := range all() {
 		names = append(names, s.name)
 	}
+	names = append(names, soakName)
 	out, err := merge(string(doc), fresh, names)
 	if err != nil {
 		return fmt.Errorf("-table %s: %w", path, err)
