@@ -234,6 +234,7 @@ func TestJoinsThatAreRefusedSayWhy(t *testing.T) {
 		{"another name", Options{NodeID: "node-2", JoinAddr: join, Config: &Config{ClusterName: "x"}}, "Config.ClusterName"},
 		{"another partition count", Options{NodeID: "node-2", JoinAddr: join, Config: &Config{PartitionCount: 64}}, "Config.PartitionCount is 64, the cluster's is 16"},
 		{"another hash", Options{NodeID: "node-2", JoinAddr: join, Hash: "md5"}, "Hash"},
+		{"no way into a cluster", Options{NodeID: "node-2"}, "JoinAddr is empty: set JoinAddr"},
 		{"a NodeID in use", Options{NodeID: "node-1", JoinAddr: join}, "NodeID node-1 is in use"},
 		{"a DataDir of another cluster", Options{NodeID: "node-7", JoinAddr: join, DataDir: foreign}, "belongs to cluster"},
 		{"a DataDir of another node", Options{NodeID: "node-8", JoinAddr: join, DataDir: foreign}, "belongs to node"},

@@ -125,7 +125,7 @@ func (c *ClusterKit) start() error {
 	}
 	w, err := c.enter(c.ctx)
 	switch {
-	case errors.Is(err, ErrRefused):
+	case errors.Is(err, ErrRefused) || errors.Is(err, errNoWay):
 		return err
 	case err != nil:
 		c.settings.Logger.Warn("cannot enter the cluster yet, and will go on trying", "error", err)

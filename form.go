@@ -42,10 +42,13 @@ type way struct {
 }
 
 // errNoCluster is a member's answer that it belongs to no cluster yet.
-var errNoCluster = errors.New("it belongs to no cluster yet")
+var errNoCluster = errors.New("it belongs to no cluster yet (is it this node itself, or one that still joins?)")
+
+// errNoWay: nothing says which cluster this node belongs to, and nothing will.
+var errNoWay = errors.New("clusterkit: this node has no way into a cluster")
 
 // enter finds this node's way into its cluster, asking once. An error that
-// wraps ErrRefused is final; after any other it helps to ask again.
+// wraps ErrRefused or errNoWay is final; after any other it helps to ask again.
 func (c *ClusterKit) enter(ctx context.Context) (way, error) {
 	s := &c.settings
 	if id := c.identity.ClusterID(); id != "" {
@@ -69,6 +72,9 @@ func (c *ClusterKit) enter(ctx context.Context) (way, error) {
 		return way{clusterID: rand.Text(), found: true}, nil
 	case len(s.founders) > 0:
 		return c.enterInitial(ctx)
+	case s.JoinAddr == "":
+		return way{}, fmt.Errorf("%w: DataDir %s knows no cluster, and JoinAddr is empty: set JoinAddr to the HTTP address of a member, or Bootstrap on the first node of a new cluster",
+			errNoWay, s.DataDir)
 	}
 	return c.join(ctx, s.JoinAddr)
 }
@@ -188,7 +194,7 @@ func (c *ClusterKit) fetch(ctx context.Context, addr, path string, into any) err
 	}
 	resp, err := c.get(ctx, &client, scheme+addr+path)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (is it the HTTP address of a member that runs?)", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))

@@ -18,6 +18,7 @@ type Env struct {
 	// Options are ClusterKit's.
 	Options clusterkit.Options
 	// KVAddr is where the store listens, for clients and for other nodes.
+	// Default: the host of HTTP_ADDR, and its port plus 2000.
 	KVAddr string
 	// KVAdvertise is where others reach it: KV_ADVERTISE, or else what KVAddr says.
 	KVAdvertise string
@@ -61,10 +62,13 @@ func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 		OnQuorumLoss: clusterkit.QuorumLoss(get("ON_QUORUM_LOSS")),
 		Config:       &clusterkit.Config{PartitionCount: number("PARTITION_COUNT"), ReplicationFactor: number("REPLICATION_FACTOR")},
 	}}
-	for _, name := range []string{"NODE_ID", "HTTP_ADDR", "KV_ADDR"} {
+	for _, name := range []string{"NODE_ID", "HTTP_ADDR"} {
 		if get(name) == "" {
 			errs = append(errs, fmt.Errorf("%s is required", name))
 		}
+	}
+	if e.KVAddr == "" {
+		e.KVAddr = defaultKV(e.Options.HTTPAddr)
 	}
 	if e.KVAddr != "" {
 		if err := validAddr(e.KVAddr); err != nil {
@@ -120,6 +124,20 @@ func gossipKeys(text string) (keys [][]byte, err error) {
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+// kvOffset is how far above the HTTP port the store's is by default: 10080 for 8080.
+const kvOffset = 2000
+
+// defaultKV returns the address of the store beside an HTTP address, "" when
+// there is none: what is wrong with that is said elsewhere.
+func defaultKV(httpAddr string) string {
+	host, text, err := net.SplitHostPort(httpAddr)
+	port, notNumber := strconv.Atoi(text)
+	if err != nil || notNumber != nil || port < 1 {
+		return ""
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port+kvOffset))
 }
 
 func validAddr(addr string) error {

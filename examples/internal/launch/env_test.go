@@ -51,6 +51,12 @@ func TestEnvironment(t *testing.T) {
 	if got := e.Options.InitialMembers; err != nil || len(got) != 2 || got[1] != "m=10.0.0.2:1" {
 		t.Errorf("got %q, %v", got, err)
 	}
+	if e, err = ReadEnv(env("NODE_ID=n", "HTTP_ADDR=:8080")); err != nil || e.KVAddr != ":10080" || e.KVAdvertise != "127.0.0.1:10080" {
+		t.Errorf("the default of KV_ADDR is %s, of KV_ADVERTISE %s: %v", e.KVAddr, e.KVAdvertise, err)
+	}
+	if _, err := ReadEnv(env("NODE_ID=n", "HTTP_ADDR=:65000")); err == nil || !strings.Contains(err.Error(), "KV_ADDR") {
+		t.Errorf("no port 67000: %v", err)
+	}
 	if _, err := ReadEnv(env("NODE_ID=n", "HTTP_ADDR=:1", "KV_ADDR=:0")); err == nil {
 		t.Error("a port that other nodes cannot know was accepted")
 	}

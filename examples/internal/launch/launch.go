@@ -102,7 +102,7 @@ func Run(ctx context.Context, open OpenFunc, prepare ...PrepareFunc) error {
 	}
 	listener, err := net.Listen("tcp", env.KVAddr)
 	if err != nil {
-		return fmt.Errorf("KV_ADDR %s: %w", env.KVAddr, err)
+		return fmt.Errorf("KV_ADDR %s: %w (is another process using it? choose another KV_ADDR)", env.KVAddr, err)
 	}
 	app, err := open(ck, env, logger)
 	if err != nil {
@@ -168,7 +168,7 @@ func Healthcheck(ctx context.Context) error {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return fmt.Errorf("no node answers at HTTP_ADDR %s: %w", addr, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
