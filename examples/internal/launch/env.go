@@ -67,19 +67,7 @@ func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 			errs = append(errs, fmt.Errorf("%s is required", name))
 		}
 	}
-	if e.KVAddr == "" {
-		e.KVAddr = defaultKV(e.Options.HTTPAddr)
-	}
-	if e.KVAddr != "" {
-		if err := validAddr(e.KVAddr); err != nil {
-			errs = append(errs, fmt.Errorf("KV_ADDR %q: %w", e.KVAddr, err))
-		}
-	}
-	if e.KVAdvertise = get("KV_ADVERTISE"); e.KVAdvertise == "" {
-		e.KVAdvertise = Advertise(e.KVAddr)
-	} else if err := validAddr(e.KVAdvertise); err != nil {
-		errs = append(errs, fmt.Errorf("KV_ADVERTISE %q: %w", e.KVAdvertise, err))
-	}
+	errs = append(errs, e.setKV()...)
 	if e.Options.DataDir == "" {
 		e.Options.DataDir = filepath.Join("clusterkit-data", e.Options.NodeID)
 	}
@@ -124,6 +112,24 @@ func gossipKeys(text string) (keys [][]byte, err error) {
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+// setKV fills in the store's addresses, and returns what is wrong with them.
+func (e *Env) setKV() (errs []error) {
+	if e.KVAddr == "" {
+		e.KVAddr = defaultKV(e.Options.HTTPAddr)
+	}
+	if e.KVAddr != "" {
+		if err := validAddr(e.KVAddr); err != nil {
+			errs = append(errs, fmt.Errorf("KV_ADDR %q: %w", e.KVAddr, err))
+		}
+	}
+	if e.KVAdvertise = e.Get("KV_ADVERTISE"); e.KVAdvertise == "" {
+		e.KVAdvertise = Advertise(e.KVAddr)
+	} else if err := validAddr(e.KVAdvertise); err != nil {
+		errs = append(errs, fmt.Errorf("KV_ADVERTISE %q: %w", e.KVAdvertise, err))
+	}
+	return errs
 }
 
 // kvOffset is how far above the HTTP port the store's is by default: 10080 for 8080.
