@@ -85,7 +85,8 @@ image:
 	@CGO_ENABLED=0 $(GO) build -C examples -trimpath -ldflags='-s -w' -o $(CURDIR)/bin/image/server-side ./server-side
 	@docker build -q -t clusterkit-server-side -f examples/server-side/Dockerfile bin/image
 
-compose-up: image ## five server-side nodes in containers, with volumes, health checks and published ports
+compose-up: image ## make certificates and keys, and start five server-side nodes in containers, with volumes, health checks and published ports
+	@examples/server-side/secrets.sh bin/secrets
 	@$(COMPOSE) up -d
 	@for id in $$($(COMPOSE) ps -q); do for try in {1..120}; do \
 		state=$$(docker inspect -f '{{.State.Health.Status}}' $$id); [ "$$state" = healthy ] && continue 2; sleep 0.5; \
@@ -93,9 +94,11 @@ compose-up: image ## five server-side nodes in containers, with volumes, health 
 	@echo "five nodes are well: dashboards at http://localhost:8081/ui to :8085/ui, keys at http://localhost:8181 to :8185"
 	@echo "  curl -X POST localhost:8181/kv/set -d '{\"key\":\"user:789\",\"value\":\"Jane Doe\"}'"
 	@echo "  curl localhost:8185/kv/get?key=user:789"
+	@echo "  curl -H \"Authorization: Bearer \$$(sed -n s/AUTH_TOKEN=//p bin/secrets/nodes.env)\" -X POST localhost:8081/nodes/node-3/drain"
 
-compose-down: ## end these containers, and remove them, their volumes and their image
+compose-down: ## end these containers, and remove them, their volumes, their image and their keys
 	@$(COMPOSE) down -v --rmi all
+	@rm -rf bin/secrets
 
 bench: bin/failover ## every bar of the README on this machine, in half an hour; writes bench/results
 	@set -o pipefail; bin/failover -node $(NODE) -raw bench/results/micro.txt | tee bench/results/bars.txt

@@ -51,6 +51,7 @@ func TestContainers(t *testing.T) {
 	c.build()
 	c.up()
 
+	c.onlyWithToken()
 	w := c.write()
 	c.must("docker", "kill", c.container(2))
 	w.more(100)
@@ -77,7 +78,7 @@ func (c *composed) run(ctx context.Context, name string, args ...string) (string
 
 func (c *composed) must(name string, args ...string) string {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Minute) // a first build is slow
 	defer cancel()
 	out, err := c.run(ctx, name, args...)
 	if err != nil {
@@ -98,14 +99,16 @@ func (c *composed) build() {
 		c.t.Fatal(err)
 	}
 	c.env = []string{"CGO_ENABLED=0"}
-	c.must("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "server-side"), ".")
+	c.must("go", "build", "-o", filepath.Join(dir, "server-side"), ".")
 	c.t.Cleanup(func() { _, _ = c.run(context.Background(), "docker", "image", "rm", c.image) }) // if it was built
 	c.must("docker", "build", "-q", "-t", c.image, "-f", "Dockerfile", dir)
 }
 
 // up starts the project, and has all of it removed at the end.
 func (c *composed) up() {
-	c.env = []string{"CLUSTERKIT_IMAGE=" + c.image}
+	secrets := filepath.Join(c.t.TempDir(), "secrets")
+	c.must("./secrets.sh", secrets)
+	c.env = []string{"CLUSTERKIT_IMAGE=" + c.image, "CLUSTERKIT_SECRETS=" + secrets}
 	for i := 1; i <= 5; i++ {
 		for _, kind := range []struct {
 			name  string
@@ -177,6 +180,19 @@ func (c *composed) wellAndUnprivileged(n int) {
 		if time.Now().After(deadline) {
 			c.t.Fatalf("node-%d: %s", n, state)
 		}
+	}
+}
+
+// onlyWithToken: whoever has no token operates nothing, by a published port too.
+func (c *composed) onlyWithToken() {
+	c.t.Helper()
+	resp, err := c.asks.Post("http://"+c.http[0]+"/nodes/node-2/drain", "application/json", nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		c.t.Errorf("an operation without the token: %s", resp.Status)
 	}
 }
 
