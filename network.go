@@ -3,6 +3,7 @@ package clusterkit
 import (
 	"context"
 	"net"
+	"syscall"
 )
 
 // Network is the network as ClusterKit uses it: TCP streams and UDP packets
@@ -19,7 +20,10 @@ type Network interface {
 }
 
 // machine is the network of the machine.
-type machine struct{}
+type machine struct {
+	// control may refuse an address when a name has become one; nil refuses none.
+	control func(network, addr string, c syscall.RawConn) error
+}
 
 var _ Network = machine{}
 
@@ -29,7 +33,7 @@ func (machine) ListenPacket(addr string) (net.PacketConn, error) {
 	return net.ListenPacket("udp", addr)
 }
 
-func (machine) DialContext(ctx context.Context, addr string) (net.Conn, error) {
-	var d net.Dialer
+func (m machine) DialContext(ctx context.Context, addr string) (net.Conn, error) {
+	d := net.Dialer{Control: m.control}
 	return d.DialContext(ctx, "tcp", addr)
 }

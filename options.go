@@ -95,6 +95,12 @@ type Options struct {
 	// the cluster's membership. Required when GossipAddr is not a loopback
 	// address, unless Insecure is set. Default: gossip in the clear.
 	GossipKeys [][]byte
+	// AllowedCIDRs are the networks that nodes have addresses in, such as
+	// "10.0.0.0/8": addresses in them are believed whoever tells them, and no
+	// node is dialled elsewhere. The same on every node. Default: none, and an
+	// address is believed if it is that of the connection on which it is told;
+	// link-local, multicast and unspecified ones never.
+	AllowedCIDRs []string
 	// Insecure lets a node without TLS or without GossipKeys listen on addresses
 	// that are not loopback ones: whoever reaches them then owns the cluster. It
 	// also takes operations over HTTP from everybody where there is neither
@@ -184,6 +190,7 @@ type settings struct {
 	wanted   Config   // as given: what a cluster that is joined must agree with
 	founders []member // parsed InitialMembers, sorted by id
 	limits   rebalance.Limits
+	allowed  allowed
 }
 
 // member is one of InitialMembers.
@@ -238,6 +245,7 @@ func (o Options) resolve() (settings, error) {
 	}
 	s.limits = rebalance.Limits{HealAfter: o.HealAfter}
 	s.setSecurity(bad)
+	s.setAllowed(bad)
 	return s, errors.Join(errs...)
 }
 

@@ -111,7 +111,13 @@ func (r *running) Propose(ctx context.Context, e topology.Entry) (peer.Outcome, 
 		_, addr := r.store.Leader()
 		return peer.Outcome{}, &peer.NotLeaderError{Leader: addr}
 	}
+	by, foreign := peer.CallerOf(ctx)
 	for _, cmd := range e.Commands {
+		if foreign {
+			if err := r.vouch(ctx, by, cmd); err != nil {
+				return peer.Outcome{}, err
+			}
+		}
 		if err := r.permit(cmd); err != nil {
 			return peer.Outcome{}, err
 		}

@@ -56,7 +56,7 @@ func (c *ClusterKit) launch(w way) (err error) {
 	if err := c.identity.SetClusterID(w.clusterID); err != nil {
 		return fmt.Errorf("clusterkit: %w", err)
 	}
-	port, err := peer.Listen(peer.Config{Network: s.Network, Addr: s.RaftAddr, ClusterID: w.clusterID, Security: c.portSecurity(), Logger: s.Logger})
+	port, err := peer.Listen(peer.Config{Network: s.towardsNodes(), Addr: s.RaftAddr, ClusterID: w.clusterID, Security: c.portSecurity(), Logger: s.Logger})
 	if err != nil {
 		return fmt.Errorf("clusterkit: %w", err)
 	}
@@ -110,7 +110,7 @@ func (r *running) open(port *peer.Port, w way) error {
 		return err
 	}
 	gc := gossip.Config{
-		ClusterID: w.clusterID, Profile: gossipProfiles[s.Profile], Seeds: w.seeds, Keys: r.keys, Network: s.Network, Logger: s.Logger,
+		ClusterID: w.clusterID, Profile: gossipProfiles[s.Profile], Seeds: w.seeds, Keys: r.keys, Network: s.towardsNodes(), Believe: s.gossiped, Logger: s.Logger,
 		Self: topology.Member{
 			NodeID: r.record.ID, UUID: r.record.UUID, Incarnation: r.record.Incarnation,
 			GossipAddr: r.record.GossipAddr, RaftAddr: r.record.RaftAddr, HTTPAddr: r.record.IP,

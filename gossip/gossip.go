@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
@@ -31,7 +32,7 @@ const (
 )
 
 // Config says who this node is and how it gossips. All fields but Profile,
-// Seeds, Keys, Links and OnReport are required.
+// Seeds, Keys, Links, OnReport and Believe are required.
 type Config struct {
 	// ClusterID labels every packet; those of other clusters are dropped.
 	ClusterID string
@@ -49,8 +50,11 @@ type Config struct {
 	// OnReport receives this node's own evidence, to be told to others. It is
 	// called on a goroutine of Run, at most once per broken link, and may block.
 	OnReport func(context.Context, Report)
-	Network  Network
-	Logger   *slog.Logger
+	// Believe says why a node is not at the addresses that gossip tells of it, or
+	// nil. It is called often and must not block. Default: all are believed.
+	Believe func(gossip netip.Addr, raftAddr string) error
+	Network Network
+	Logger  *slog.Logger
 }
 
 // Peer is a node of the committed topology.
@@ -395,8 +399,18 @@ func decode(n *memberlist.Node) (topology.Member, error) {
 
 // NotifyAlive refuses nodes whose name or metadata is not ours.
 func (d *delegate) NotifyAlive(n *memberlist.Node) error {
-	_, err := decode(n)
-	return err
+	m, err := decode(n)
+	if err != nil || d.g.c.Believe == nil || m.UUID == d.g.self.UUID {
+		return err
+	}
+	ip, ok := netip.AddrFromSlice(n.Addr)
+	if !ok {
+		return fmt.Errorf("gossip: %.40q has no IP address", m.NodeID)
+	}
+	if err := d.g.c.Believe(ip, m.RaftAddr); err != nil {
+		return fmt.Errorf("gossip: node %.40q is not believed: %w", m.NodeID, err)
+	}
+	return nil
 }
 
 // NotifyJoin is called when a node is alive, for the first time or again.

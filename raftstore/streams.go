@@ -12,11 +12,6 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// readLimit bounds the gap between two reads inside one request: raft sets no
-// read deadline, and a half-sent snapshot would hold its main loop for ever.
-// Between requests a stream may rest as long as it likes.
-const readLimit = 30 * time.Second
-
 const preambleVersion = 1
 
 var errStreamsClosed = errors.New("raftstore: streams are closed")
@@ -167,6 +162,7 @@ type inbound struct {
 	tracked
 	greeted bool
 	busy    bool
+	pace    pace // of the request, while busy
 }
 
 // Close implements net.Conn.
@@ -195,13 +191,22 @@ func (c *inbound) Read(b []byte) (int, error) {
 	}
 	var deadline time.Time
 	if c.busy {
-		deadline = time.Now().Add(readLimit)
+		deadline = c.pace.deadline(time.Now())
 	}
 	if err := c.SetReadDeadline(deadline); err != nil {
 		return 0, err
 	}
 	n, err := c.Conn.Read(b)
-	c.busy = n > 0
+	if n == 0 {
+		c.busy = false
+		return n, err
+	}
+	if !c.busy {
+		c.busy, c.pace = true, begin(b[0], time.Now())
+	}
+	if long := c.pace.took(n); long != nil {
+		return 0, long
+	}
 	return n, err
 }
 
