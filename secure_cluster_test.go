@@ -88,7 +88,7 @@ func secured(t *testing.T, n int, mode HTTPSecurity) (*pki, []*ClusterKit) {
 		nodes = append(nodes, start(t, o))
 	}
 	for _, c := range nodes {
-		await(t, c, "all partitions to be healthy", func(top *Topology) bool { return len(top.Nodes) == n && healthy(top, min(n, 3)) && even(top) })
+		await(t, c, "all partitions to be healthy", func(top *Topology) bool { return len(top.Nodes) == n && healthy(top, min(n, 3)) })
 	}
 	return p, nodes
 }
