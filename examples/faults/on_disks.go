@@ -298,6 +298,10 @@ func damagedFiles(ctx context.Context, t *trial) error {
 		if was {
 			refused++
 		}
+		// The next one may be wiped as well: all replicas must be there again.
+		if err := t.agree(ctx, 2*agreeWithin); err != nil {
+			return fmt.Errorf("after %s of %s: %w", h.name, n.ID, err)
+		}
 	}
 	t.figure("%d damages: %d refused by name, %d without consequence", len(hurts), refused, len(hurts)-refused)
 	return nil
