@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
+	"github.com/skshohagmiah/clusterkit/internal/fuzz"
 )
 
 func FuzzRequest(f *testing.F) {
@@ -17,6 +18,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add(byte(200), []byte{0xff, 0xff})
 	f.Fuzz(func(t *testing.T, kind byte, b []byte) {
 		q, err := decodeRequest(kind, b)
+		fuzz.Memory(t, len(b), 64, func() { _, _ = decodeRequest(kind, b) })
 		if err != nil {
 			return
 		}
@@ -35,6 +37,40 @@ func FuzzRequest(f *testing.F) {
 		if err != nil || other.partition != q.partition || other.number != q.number || other.key != q.key ||
 			!slices.Equal(other.keys, q.keys) || other.record.Version != q.record.Version || !bytes.Equal(other.record.Value, q.record.Value) {
 			t.Errorf("%+v became %+v, %v", q, other, err)
+		}
+	})
+}
+
+// FuzzAnswers: the records and the Config that another member answers with.
+func FuzzAnswers(f *testing.F) {
+	record := store.Record{Partition: 3, Key: "k", Value: []byte("v"), Version: store.Version{Epoch: 2, Sequence: 5, Writer: 7}}
+	c := Config{Number: 3, Old: []Member{{"a", "1"}, {"b", "2"}}, New: []Member{{"b", "2"}}}
+	f.Add(encodeRecords([]store.Record{record, record}))
+	f.Add(c.Encode())
+	for _, s := range []string{`{"number":1,"old":[{"node":"a","store":"1"}]}`, `{"number":-1}`, `{"number":1,"old":[{}]}`, `null`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		records, err := decodeRecords(3, b)
+		fuzz.Memory(t, len(b), 64, func() { _, _ = decodeRecords(3, b) })
+		if err == nil {
+			for _, r := range records {
+				if r.Partition != 3 {
+					t.Errorf("accepted %+v", r)
+				}
+			}
+			if again, err := decodeRecords(3, encodeRecords(records)); err != nil || len(again) != len(records) {
+				t.Errorf("%d records came back as %d, %v", len(records), len(again), err)
+			}
+		}
+		c, err := DecodeConfig(b)
+		fuzz.Memory(t, len(b), 200, func() { _, _ = DecodeConfig(b) })
+		if err != nil {
+			return
+		}
+		again, err := DecodeConfig(c.Encode())
+		if err != nil || again.Number != c.Number || !slices.Equal(again.Old, c.Old) || !slices.Equal(again.New, c.New) {
+			t.Errorf("%+v came back as %+v, %v", c, again, err)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
+	"github.com/skshohagmiah/clusterkit/internal/fuzz"
 )
 
 var sample = store.Record{Partition: 9, Version: store.Version{Epoch: 2, Sequence: 300}, Key: "key", Value: []byte("value")}
@@ -51,6 +52,23 @@ func FuzzMessages(f *testing.F) {
 	f.Add((&tailAnswer{records: []store.Record{sample}}).append(nil))
 	f.Add((&Request{Op: Set, Key: "k", Value: []byte("v")}).append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		fuzz.Memory(t, len(b), 64, func() {
+			_, _ = decodeWrite(b)
+			_, _ = decodeTail(b)
+			_, _ = decodeTailAnswer(b)
+			_, _ = decodeRequest(b)
+		})
+		if len(b) > 0 {
+			// Whatever a node answers is an outcome, and passed on it is the same.
+			if value, err := decodeOutcome(b[0], b[1:]); err != nil {
+				kind, body := encodeOutcome(nil, err)
+				if _, again := decodeOutcome(kind, body); again == nil || again.Error() != err.Error() {
+					t.Errorf("%v was passed on as %v", err, again)
+				}
+			} else if !bytes.Equal(value, b[1:]) {
+				t.Errorf("%q came back as %q", b[1:], value)
+			}
+		}
 		if m, err := decodeWrite(b); err == nil {
 			if again, err := decodeWrite(m.append(nil)); err != nil || !reflect.DeepEqual(m, again) {
 				t.Errorf("write: %v, then %v, %v", m, again, err)

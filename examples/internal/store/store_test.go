@@ -299,20 +299,3 @@ func TestVersionText(t *testing.T) {
 		}
 	}
 }
-
-func FuzzDecodeRecord(f *testing.F) {
-	for _, r := range []store.Record{record(0, "k", 1, 2, "v"), record(65535, "k", 1, 2, "")} {
-		f.Add(store.AppendRecord(nil, &r))
-	}
-	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r, rest, err := store.DecodeRecord(b)
-		if err != nil {
-			return
-		}
-		again, rest2, err := store.DecodeRecord(append(store.AppendRecord(nil, &r), rest...))
-		if err != nil || !bytes.Equal(rest, rest2) || again.Key != r.Key || show(again) != show(r) || again.Partition != r.Partition {
-			t.Errorf("%v came back as %v, %v", r, again, err)
-		}
-	})
-}

@@ -56,17 +56,33 @@ func Read(r *bufio.Reader) (Message, error) {
 	if n < fixedBytes || n > fixedBytes+MaxBody {
 		return Message{}, fmt.Errorf("%w: a length of %d", ErrDamaged, n)
 	}
-	b := make([]byte, n)
-	if _, err := io.ReadFull(r, b); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
+	b, err := readBody(r, int(n))
+	if err != nil {
 		return Message{}, err
 	}
 	if crc32.Checksum(b, castagnoli) != binary.BigEndian.Uint32(head[4:]) {
 		return Message{}, fmt.Errorf("%w: the checksum does not match", ErrDamaged)
 	}
 	return Message{ID: binary.BigEndian.Uint64(b), Kind: b[8], Body: b[fixedBytes:]}, nil
+}
+
+// believed is how many bytes a length is believed for: for more, memory is
+// taken as they arrive.
+const believed = 64 << 10
+
+func readBody(r *bufio.Reader, n int) ([]byte, error) {
+	b := make([]byte, min(n, believed))
+	for read := 0; read < n; read = len(b) {
+		if read > 0 {
+			b = append(b, make([]byte, min(n-read, read))...)
+		}
+		if _, err := io.ReadFull(r, b[read:]); errors.Is(err, io.EOF) {
+			return nil, io.ErrUnexpectedEOF
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
 }
 
 // waiting reports whether a whole frame has been received already.

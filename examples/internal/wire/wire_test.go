@@ -215,19 +215,3 @@ func TestDamagedFrames(t *testing.T) {
 }
 
 func reader(b []byte) *bufio.Reader { return bufio.NewReader(bytes.NewReader(b)) }
-
-func FuzzRead(f *testing.F) {
-	f.Add(wire.Append(nil, wire.Message{ID: 1, Kind: 2, Body: []byte("x")}))
-	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0})
-	f.Add([]byte{0, 0, 0, 1, 0, 0, 0, 0, 0})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := wire.Read(reader(b))
-		if err != nil {
-			return
-		}
-		again := wire.Append(nil, m)
-		if !bytes.Equal(again, b[:len(again)]) {
-			t.Errorf("%x was read from %x", again, b)
-		}
-	})
-}
