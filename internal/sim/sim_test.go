@@ -186,6 +186,7 @@ func TestScripts(t *testing.T) {
 type script struct {
 	w      *World
 	before *topology.Topology // at the last "remember"
+	fallen int                // the node that crashed last
 }
 
 func (r *script) step(line string) error {
@@ -220,7 +221,21 @@ func (r *script) step(line string) error {
 		r.w.Buried()
 		return r.w.Start(i)
 	case is("crash node-%d", &i):
+		r.fallen = i
 		return r.w.Crash(i)
+	case line == "zones a, b and c in turn":
+		r.w.zone = func(i int) string { return string(rune('a' + (i-1)%3)) }
+		return nil
+	case is("within %s five running nodes vote, of each zone one or two", &within):
+		return r.voters(within)
+	case line == "crash the only voter of its zone", line == "crash the leader", line == "crash a follower that votes":
+		return r.crashVoter(line)
+	case is("within %s it is down on every other node", &within):
+		d, err := time.ParseDuration(within)
+		if err != nil {
+			return err
+		}
+		return r.w.Await(d, "failed over", func(t *topology.Topology) bool { return failedOver(t, Name(r.fallen)) })
 	case is("stop node-%d", &i):
 		return r.w.Stop(i)
 	case is("isolate node-%d", &i):

@@ -25,6 +25,7 @@ type World struct {
 	config clusterkit.Config
 	start  time.Time
 	drift  func(node int) int // the rate of a node's clock; nil: true time
+	zone   func(node int) string
 	nodes  map[int]*Node
 	logger *slog.Logger
 
@@ -112,9 +113,13 @@ func (w *World) Start(i int) error {
 	if w.drift != nil {
 		clock.Rate = w.drift(i)
 	}
+	zone := ""
+	if w.zone != nil {
+		zone = w.zone(i)
+	}
 	o := clusterkit.Options{
 		NodeID: Name(i), HTTPAddr: ip(i) + ":8080", RaftAddr: ip(i) + ":9001", GossipAddr: ip(i) + ":10001",
-		DataDir: filepath.Join(w.dir, Name(i)), Config: &config, Network: n.Host, Clock: clock, Logger: w.logger.With("node", Name(i)),
+		DataDir: filepath.Join(w.dir, Name(i)), Config: &config, Zone: zone, Network: n.Host, Clock: clock, Logger: w.logger.With("node", Name(i)),
 		Insecure: true, // nobody but the nodes is on this network
 	}
 	if i > 1 {
