@@ -100,7 +100,7 @@ func (f *File) prepare(tx *bbolt.Tx) error {
 		switch {
 		case bytes.Equal(name, f.bucket):
 		case !bytes.HasPrefix(name, []byte(cursorBuckets)):
-			return fmt.Errorf("it holds %q, which is not a cursor's", name)
+			return fmt.Errorf("it holds %.64q, which is not a cursor's", name)
 		default:
 			others = append(others, bytes.Clone(name))
 		}
@@ -134,7 +134,7 @@ func (f *File) Load() (map[int]topology.Duty, error) {
 		return f.db.View(func(tx *bbolt.Tx) error {
 			return tx.Bucket(f.bucket).ForEach(func(k, v []byte) error {
 				if len(k) != 4 || len(v) < 4 || checksum(k, v[4:]) != binary.BigEndian.Uint32(v) {
-					return fmt.Errorf("the checksum of %x is wrong", k)
+					return fmt.Errorf("the checksum of %.16x is wrong", k)
 				}
 				var d topology.Duty
 				if err := json.Unmarshal(v[4:], &d); err != nil {

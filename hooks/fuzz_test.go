@@ -110,6 +110,11 @@ func FuzzCursorFile(f *testing.F) {
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
+		fuzz.Memory(t, len(b), 64, func() {
+			if c, err := OpenFile(dir, "u-1"); err == nil {
+				_ = c.Close()
+			}
+		})
 		c, err := OpenFile(dir, "u-1")
 		if err != nil {
 			if !strings.Contains(err.Error(), path) {

@@ -219,6 +219,11 @@ func FuzzDataDir(f *testing.F) {
 		}
 		replaceFile(t, files[i], b)
 		defer replaceFile(t, files[i], whole[i])
+		fuzz.Memory(t, 64<<10+len(b), 64, func() {
+			if s, err := OpenStopped(dir, "", nil); err == nil {
+				_ = s.Close()
+			}
+		})
 		s, err := OpenStopped(dir, "", nil)
 		if err != nil {
 			if !strings.Contains(err.Error(), dir) {

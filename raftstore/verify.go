@@ -147,11 +147,11 @@ func walk(name []byte, b *bbolt.Bucket) error {
 	sum := crc32.New(castagnoli)
 	return b.ForEach(func(k, v []byte) error {
 		if last != nil && bytes.Compare(last, k) >= 0 {
-			return fmt.Errorf("the keys of %s are out of order at %x", name, k)
+			return fmt.Errorf("the keys of %.64q are out of order at %.16x", name, k)
 		}
 		last = k
 		if v == nil || !known(string(name), k) {
-			return fmt.Errorf("%s holds %q, which nobody wrote", name, k)
+			return fmt.Errorf("%.64q holds %.64q, which nobody wrote", name, k)
 		}
 		_, err := sum.Write(v)
 		return err
