@@ -33,7 +33,7 @@ var rooms = map[string][]string{
 	"lease":               {"topology", "ring"},
 	"http":                {"topology", "ring"},
 	"fence":               {},
-	"client":              {"topology", "ring"},
+	"client":              {"topology", "ring", "internal/certs"},
 	"cmd/clusterkit":      {"topology", "raftstore", "internal/certs"},
 	"internal/wakeup":     {},
 	"internal/certs":      {},

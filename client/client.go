@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/certs"
 )
 
 // Client is a view of one cluster. Its methods may be called concurrently.
@@ -43,6 +46,7 @@ type nodeState struct {
 type options struct {
 	service   string
 	tls       *tls.Config
+	files     *nodeFiles
 	token     string
 	logger    *slog.Logger
 	poll      time.Duration
@@ -62,8 +66,36 @@ type Option func(*options)
 func WithService(name string) Option { return func(o *options) { o.service = name } }
 
 // WithTLS speaks HTTPS to the nodes' cluster API, under the given configuration.
-// HTTP returns a client that uses it too.
+// HTTP returns a client that uses it too. Nodes are dialled by addresses, and
+// certificates of `clusterkit cert` need not name these: see WithCertificates.
 func WithTLS(c *tls.Config) Option { return func(o *options) { o.tls = c } }
+
+// WithCertificates is WithTLS for nodes whose certificates `clusterkit cert`
+// has made: whoever answers must be a node by the authority of the PEM file ca,
+// whatever its address. cert and key are the files of the client's own
+// certificate, for clusters whose API asks for one, and "" otherwise; domain is
+// TLS.Domain, "" for its default. The files are read once, by New.
+func WithCertificates(ca, cert, key, domain string) Option {
+	return func(o *options) { o.files = &nodeFiles{ca: ca, cert: cert, key: key, domain: domain} }
+}
+
+// nodeFiles are the arguments of WithCertificates.
+type nodeFiles struct{ ca, cert, key, domain string }
+
+// load makes them the client's TLS.
+func (f *nodeFiles) load(o *options) error {
+	switch {
+	case o.tls != nil:
+		return errors.New("client: WithTLS and WithCertificates exclude each other: use one")
+	case (f.cert == "") != (f.key == ""):
+		return errors.New("client: WithCertificates: cert and key belong together: name both files, or neither")
+	}
+	var err error
+	if o.tls, err = certs.ForClient(f.ca, f.cert, f.key, cmp.Or(f.domain, certs.DefaultDomain)); err != nil {
+		return fmt.Errorf("client: WithCertificates: %w", err)
+	}
+	return nil
+}
 
 // WithAuthToken sends the token to the nodes' cluster API, as "Authorization:
 // Bearer": that of Options.AuthToken. It goes to no other service of theirs,
@@ -131,6 +163,11 @@ func New(seeds []string, opts ...Option) (*Client, error) {
 	}
 	if err := o.validate(); err != nil {
 		return nil, err
+	}
+	if o.files != nil {
+		if err := o.files.load(&o); err != nil {
+			return nil, err
+		}
 	}
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: o.tls, DialContext: o.dial,
