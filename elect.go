@@ -27,8 +27,19 @@ const leaderSilence = time.Second
 // a pause, the others would not notice before their heartbeats time out.
 const vacancy = 200 * time.Millisecond
 
+// A node that starts knows of no leader, and its heartbeats would time out after
+// 4 to 8 s. A leader makes itself known within orphanAfter; if none does, as after
+// a restart of all nodes, the voters ask each other for a vote, in turn, every
+// orphanAgain. canvassWithin bounds the asking.
+const (
+	orphanAfter   = time.Second
+	orphanAgain   = time.Second
+	canvassWithin = time.Second
+)
+
 // elect campaigns when the leader has crashed, or has fallen silent on gossip
-// and on Raft, or when this node has lost the leadership to nobody, until ctx ends.
+// and on Raft, or when this node has lost the leadership to nobody, and asks for
+// votes when it has never known a leader, until ctx ends.
 func (r *running) elect(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -41,11 +52,22 @@ func (r *running) elect(ctx context.Context) error {
 		case <-timer.C:
 		}
 		leader, _ := r.store.Leader()
-		campaign, again := e.next(time.Now(), leader, r.store.Consensus().LastContact, r.store.Voters(), r.gossip.Members())
-		if campaign {
-			if err := r.store.Campaign(ctx); err != nil {
-				r.logger.Debug("campaign failed", "error", err)
-			}
+		what, again := e.next(time.Now(), leader, r.store.Consensus().LastContact, r.store.Voters(), r.gossip.Members())
+		var err error
+		switch what {
+		case electCampaign:
+			err = r.store.Campaign(ctx)
+		case electCanvass:
+			asked, cancel := context.WithTimeout(ctx, canvassWithin)
+			_, err = r.store.Canvass(asked)
+			cancel()
+		case electIfHeard:
+			asked, cancel := context.WithTimeout(ctx, canvassWithin)
+			_, err = r.store.CampaignIfHeard(asked)
+			cancel()
+		}
+		if err != nil {
+			r.logger.Debug("campaign failed", "error", err)
 		}
 		if again > 0 {
 			timer.Reset(again)
@@ -53,25 +75,40 @@ func (r *running) elect(ctx context.Context) error {
 	}
 }
 
+// electAct is what an elector has its node do.
+type electAct int
+
+const (
+	electWait     electAct = iota
+	electCanvass           // ask the voters, and campaign only if a majority would vote for it
+	electIfHeard           // campaign, whoever leads, if a majority of the voters answers
+	electCampaign          // campaign, whoever leads
+)
+
 // elector decides when a node campaigns. It has no clock of its own.
 type elector struct {
 	self   string
+	known  bool      // some node has led since the start
+	orphan time.Time // when to ask next, while nobody has and a majority of voters is in sight
 	dead   string    // the leader that this node campaigns against
 	since  time.Time // and since when
 	led    bool      // this node was the last leader that it knows of
 	vacant time.Time // when it found that nobody leads after it
 }
 
-// next reports whether to campaign now, and when to ask again without news; 0
+// next says what to do now, and when to ask again without news; 0
 // means only with news. silent is how long Raft has not heard the leader.
-func (e *elector) next(now time.Time, leader string, silent time.Duration, voters []string, members []topology.Member) (campaign bool, again time.Duration) {
+func (e *elector) next(now time.Time, leader string, silent time.Duration, voters []string, members []topology.Member) (what electAct, again time.Duration) {
 	turn := campaignTurn(voters, members, e.self)
 	if leader == e.self {
-		e.led, e.dead, e.vacant = true, "", time.Time{}
-		return false, 0
+		e.known, e.led, e.dead, e.vacant = true, true, "", time.Time{}
+		return electWait, 0
 	}
 	if leader != "" {
-		e.led, e.vacant = false, time.Time{}
+		e.known, e.led, e.vacant = true, false, time.Time{}
+	}
+	if !e.known {
+		return e.begin(now, turn)
 	}
 	if e.led {
 		return e.succeed(now, turn)
@@ -79,38 +116,63 @@ func (e *elector) next(now time.Time, leader string, silent time.Duration, voter
 	if leader == "" {
 		leader = e.dead // Raft has noticed; the election may still be lost
 	}
-	switch evidence := evidenceOf(members, leader); {
+	evidence := evidenceOf(members, leader)
+	switch {
 	case leader == "" || evidence == topology.EvidenceNone:
 		e.dead = ""
-		return false, 0
+		return electWait, 0
 	case evidence == topology.EvidenceSilence && silent < leaderSilence:
 		e.dead = ""
-		return false, leaderSilence - silent
+		return electWait, leaderSilence - silent
 	}
 	if leader != e.dead {
 		e.dead, e.since = leader, now
 	}
 	if turn < 0 {
-		return false, 0
+		return electWait, 0
 	}
 	if wait := time.Duration(turn)*electStagger - now.Sub(e.since); wait > 0 {
-		return false, wait
+		return electWait, wait
 	}
 	// Everybody has had a turn after one round; then the next begins.
 	e.since = now.Add(electStagger * time.Duration(len(voters)))
-	return true, electStagger * time.Duration(turn+len(voters))
+	if evidence == topology.EvidenceSilence {
+		what = electIfHeard // who knows which of the two is not heard
+	} else {
+		what = electCampaign
+	}
+	return what, electStagger * time.Duration(turn+len(voters))
+}
+
+// begin asks for votes while this node has not known a leader since its start.
+func (e *elector) begin(now time.Time, turn int) (what electAct, again time.Duration) {
+	if turn < 0 {
+		e.orphan = time.Time{}
+		return electWait, 0
+	}
+	if e.orphan.IsZero() {
+		e.orphan = now.Add(orphanAfter + time.Duration(turn)*electStagger)
+	}
+	if wait := e.orphan.Sub(now); wait > 0 {
+		return electWait, wait
+	}
+	e.orphan = now.Add(orphanAgain + time.Duration(turn)*electStagger)
+	return electCanvass, e.orphan.Sub(now)
 }
 
 // succeed campaigns once to follow oneself, if nobody else does.
-func (e *elector) succeed(now time.Time, turn int) (campaign bool, again time.Duration) {
+func (e *elector) succeed(now time.Time, turn int) (what electAct, again time.Duration) {
 	if e.vacant.IsZero() {
 		e.vacant = now
 	}
 	if wait := vacancy - now.Sub(e.vacant); wait > 0 {
-		return false, wait
+		return electWait, wait
 	}
 	e.led, e.vacant = false, time.Time{}
-	return turn >= 0, 0
+	if turn < 0 {
+		return electWait, 0
+	}
+	return electCampaign, 0
 }
 
 // evidenceOf returns the evidence that the newest incarnation of a node is

@@ -32,27 +32,35 @@ func TestElector(t *testing.T) {
 		leader  string
 		silent  time.Duration
 		members []topology.Member
-		want    bool
+		want    electAct
 		again   time.Duration
 	}
 	ms := time.Millisecond
 	for name, looks := range map[string][]look{
-		"a sound leader":  {{0, "a", 0, members(nil), false, 0}},
-		"nobody yet":      {{0, "", 0, members(nil), false, 0}},
-		"a crash":         {{0, "a", 0, only("a", crash), true, 5 * electStagger}},
-		"a lost election": {{0, "a", 0, only("a", crash), true, 5 * electStagger}, {time.Second, "", 0, only("a", crash), true, 5 * electStagger}},
+		"a sound leader": {{0, "a", 0, members(nil), electWait, 0}},
+		"nobody yet": {
+			{0, "", 0, members(nil), electWait, orphanAfter + electStagger}, {orphanAfter, "", 0, members(nil), electWait, electStagger},
+			{orphanAfter + electStagger, "", 0, members(nil), electCanvass, orphanAgain + electStagger},
+		},
+		"nobody yet, and a majority comes late": {
+			{0, "", 0, deaf, electWait, 0}, {time.Hour, "", 0, members(nil), electWait, orphanAfter + electStagger},
+			{time.Hour + orphanAfter + electStagger, "", 0, members(nil), electCanvass, orphanAgain + electStagger},
+		},
+		"a leader makes itself known": {{0, "", 0, members(nil), electWait, orphanAfter + electStagger}, {ms, "c", 0, members(nil), electWait, 0}, {time.Hour, "c", 0, members(nil), electWait, 0}},
+		"a crash":                     {{0, "a", 0, only("a", crash), electCampaign, 5 * electStagger}},
+		"a lost election":             {{0, "a", 0, only("a", crash), electCampaign, 5 * electStagger}, {time.Second, "", 0, only("a", crash), electCampaign, 5 * electStagger}},
 		"its turn comes": {
-			{0, "e", 0, only("e", crash), false, electStagger}, {electStagger, "e", 0, only("e", crash), true, 6 * electStagger},
+			{0, "e", 0, only("e", crash), electWait, electStagger}, {electStagger, "e", 0, only("e", crash), electCampaign, 6 * electStagger},
 		},
-		"silence on gossip alone":       {{0, "a", 300 * ms, only("a", silence), false, 700 * ms}},
-		"silence on both":               {{0, "a", 2 * time.Second, only("a", silence), true, 5 * electStagger}},
-		"a node that hears nobody":      {{0, "a", 5 * time.Second, deaf, false, 0}},
-		"deposed, and another one wins": {{0, "b", 0, members(nil), false, 0}, {50 * ms, "", 0, members(nil), false, vacancy}, {100 * ms, "c", 0, members(nil), false, 0}, {time.Second, "", 0, members(nil), false, 0}},
+		"silence on gossip alone":       {{0, "a", 300 * ms, only("a", silence), electWait, 700 * ms}},
+		"silence on both":               {{0, "a", 2 * time.Second, only("a", silence), electIfHeard, 5 * electStagger}},
+		"a node that hears nobody":      {{0, "a", 5 * time.Second, deaf, electWait, 0}},
+		"deposed, and another one wins": {{0, "b", 0, members(nil), electWait, 0}, {50 * ms, "", 0, members(nil), electWait, vacancy}, {100 * ms, "c", 0, members(nil), electWait, 0}, {time.Second, "", 0, members(nil), electWait, 0}},
 		"deposed by nobody": {
-			{0, "b", 0, members(nil), false, 0}, {50 * ms, "", 0, members(nil), false, vacancy}, {250 * ms, "", 0, members(nil), true, 0},
-			{time.Second, "", 0, members(nil), false, 0},
+			{0, "b", 0, members(nil), electWait, 0}, {50 * ms, "", 0, members(nil), electWait, vacancy}, {250 * ms, "", 0, members(nil), electCampaign, 0},
+			{time.Second, "", 0, members(nil), electWait, 0},
 		},
-		"deposed where no majority is": {{0, "b", 0, deaf, false, 0}, {50 * ms, "", 0, deaf, false, vacancy}, {250 * ms, "", 0, deaf, false, 0}},
+		"deposed where no majority is": {{0, "b", 0, deaf, electWait, 0}, {50 * ms, "", 0, deaf, electWait, vacancy}, {250 * ms, "", 0, deaf, electWait, 0}},
 	} {
 		e := elector{self: "b"}
 		start := time.Now()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -233,6 +234,86 @@ func (s *Store) Campaign(ctx context.Context) error {
 		return fmt.Errorf("raftstore: campaign at own address %s: %w", addr, err)
 	}
 	return nil
+}
+
+// Canvass asks the other voters whether they would vote for this node, which
+// changes nothing anywhere, and campaigns if a majority would: one that knows a
+// leader, or has more in its log, says no. So it is for a voter that knows of no
+// leader and cannot tell whether there is one. It reports whether it campaigned.
+func (s *Store) Canvass(ctx context.Context) (bool, error) {
+	return s.campaignIf(ctx, func(answered, granted bool) bool { return answered && granted })
+}
+
+// CampaignIfHeard campaigns if a majority of the voters answers this node,
+// whatever they answer. It is for a voter that has not heard the leader: if it
+// is this node that nobody hears, a campaign would not be won, and would depose
+// the leader as soon as it is heard again. It reports whether it campaigned.
+func (s *Store) CampaignIfHeard(ctx context.Context) (bool, error) {
+	return s.campaignIf(ctx, func(answered, _ bool) bool { return answered })
+}
+
+// campaignIf asks all voters for a vote in advance, and campaigns when a
+// majority, this node included, has given an answer that counts.
+func (s *Store) campaignIf(ctx context.Context, counts func(answered, granted bool) bool) (bool, error) {
+	if s.raft.State() == raft.Leader || !s.IsVoter() {
+		return false, nil
+	}
+	req, err := s.preVote()
+	if err != nil {
+		return false, err
+	}
+	servers := s.servers()
+	answers := make(chan bool, len(servers))
+	voters := 0
+	for _, server := range servers {
+		if server.Suffrage != raft.Voter {
+			continue
+		}
+		if voters++; server.ID == s.id {
+			continue
+		}
+		s.await(func() error {
+			var resp raft.RequestPreVoteResponse
+			err := s.trans.RequestPreVote(server.ID, server.Address, req, &resp)
+			answers <- counts(err == nil, resp.Granted)
+			return nil // what was answered counts
+		})
+	}
+	for yes, left := 1, voters-1; ; left-- {
+		if yes > voters/2 {
+			return true, s.Campaign(ctx)
+		}
+		if left == 0 {
+			return false, nil
+		}
+		select {
+		case ok := <-answers:
+			if ok {
+				yes++
+			}
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-s.ending:
+			return false, raft.ErrRaftShutdown
+		}
+	}
+}
+
+// preVote is the question whether a voter would vote for this node now.
+func (s *Store) preVote() (*raft.RequestPreVoteRequest, error) {
+	// Raft tells these in text only, but both of one moment.
+	stats := s.raft.Stats()
+	last, err := strconv.ParseUint(stats["last_log_index"], 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("raftstore: the end of the log: %w", err)
+	}
+	term, err := strconv.ParseUint(stats["last_log_term"], 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("raftstore: the end of the log: %w", err)
+	}
+	return &raft.RequestPreVoteRequest{
+		RPCHeader: s.timeoutNow().RPCHeader, Term: s.raft.CurrentTerm() + 1, LastLogIndex: last, LastLogTerm: term,
+	}, nil
 }
 
 // TransferLeadership hands the leadership to the voter that answers and is

@@ -133,6 +133,56 @@ func TestCampaignAfterLeaderDies(t *testing.T) {
 	})
 }
 
+// TestCanvass: a node that finds no leader has one elected at once; where one
+// leads, or a majority is missing, asking changes nothing.
+func TestCanvass(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, tuning{})
+		leader := c.leader()
+		time.Sleep(5 * time.Second)
+		term := leader.store.Term()
+		var other *member
+		for _, m := range c.members {
+			if m != leader {
+				other = m
+			}
+		}
+		if won, err := other.store.Canvass(t.Context()); won || err != nil {
+			t.Errorf("with a leader: campaigned %v, %v", won, err)
+		}
+		time.Sleep(time.Second)
+		if leader.store.Term() != term || !leader.store.IsLeader() {
+			t.Error("asking has deposed the leader")
+		}
+		for _, m := range c.members {
+			m.end()
+		}
+		other.start()
+		if won, err := other.store.Canvass(t.Context()); won || err != nil {
+			t.Errorf("alone: campaigned %v, %v", won, err)
+		}
+		if won, err := other.store.CampaignIfHeard(t.Context()); won || err != nil {
+			t.Errorf("alone, unheard: campaigned %v, %v", won, err)
+		}
+		if got := other.store.Term(); got != term {
+			t.Errorf("asking alone changed the term from %d to %d", term, got)
+		}
+		for _, m := range c.members {
+			if m != other {
+				m.start()
+			}
+		}
+		start := time.Now()
+		if won, err := leader.store.Canvass(t.Context()); !won || err != nil {
+			t.Errorf("after a restart of all: campaigned %v, %v", won, err)
+		}
+		c.until("it leads", leader.store.IsLeader)
+		if d := time.Since(start); d > 200*time.Millisecond {
+			t.Errorf("the election took %v", d)
+		}
+	})
+}
+
 func TestCampaignWorksAcrossRestartedPeers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})

@@ -31,6 +31,8 @@ const (
 	opWithin = 7 * time.Second
 	// readAllWithin bounds the reading of everything at the end.
 	readAllWithin = 20 * time.Second
+	// queuedWithin is how long a write may wait for a process that hangs.
+	queuedWithin = 20 * time.Second
 	// restEvery is how long a client rests between operations.
 	restEvery = 8 * time.Millisecond
 )
@@ -44,6 +46,7 @@ type load struct {
 	nodes    *targets
 	prefix   string
 	client   *http.Client
+	patient  *http.Client // for what waits in the sockets of a process that hangs
 	cancel   context.CancelFunc
 	workers  sync.WaitGroup
 	optimist bool // takes failures for success: a mutant
@@ -70,11 +73,11 @@ type ack struct {
 
 func startLoad(ctx context.Context, nodes *targets, prefix string, seed uint64, optimist bool) *load {
 	ctx, cancel := context.WithCancel(ctx)
+	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: time.Second}).DialContext, MaxIdleConnsPerHost: 64}
 	l := &load{
 		history: linear.NewHistory(), nodes: nodes, prefix: prefix, cancel: cancel, optimist: optimist,
-		client: &http.Client{Timeout: opWithin, Transport: &http.Transport{
-			DialContext: (&net.Dialer{Timeout: time.Second}).DialContext, MaxIdleConnsPerHost: 64,
-		}},
+		client:  &http.Client{Timeout: opWithin, Transport: transport},
+		patient: &http.Client{Timeout: queuedWithin, Transport: transport},
 	}
 	stay := len(nodes.all())
 	l.keys = make([]string, (stay+roamers)*keysEach)
@@ -188,24 +191,24 @@ func (l *load) readAll(ctx context.Context) error {
 }
 
 func (l *load) set(node target, key, value string) error {
-	_, err := l.setAt(node, key, value)
+	_, err := l.setBy(l.client, node, key, value)
 	return err
 }
 
-// setAt writes, and returns the node that took the write as primary.
-func (l *load) setAt(node target, key, value string) (primary string, err error) {
+// setBy writes, and returns the node that took the write as primary.
+func (l *load) setBy(client *http.Client, node target, key, value string) (primary string, err error) {
 	b, err := json.Marshal(map[string]string{"key": key, "value": value})
 	if err != nil {
 		return "", err
 	}
 	var w struct{ Node string }
-	_, err = l.do(http.MethodPost, "http://"+node.kv+"/kv/set", b, &w)
+	_, err = l.do(client, http.MethodPost, "http://"+node.kv+"/kv/set", b, &w)
 	return w.Node, err
 }
 
 func (l *load) get(node target, key string) (string, bool, error) {
 	var pair struct{ Value string }
-	status, err := l.do(http.MethodGet, "http://"+node.kv+"/kv/get?key="+url.QueryEscape(key), nil, &pair)
+	status, err := l.do(l.client, http.MethodGet, "http://"+node.kv+"/kv/get?key="+url.QueryEscape(key), nil, &pair)
 	if status == http.StatusNotFound {
 		return "", false, nil
 	}
@@ -213,13 +216,13 @@ func (l *load) get(node target, key string) (string, bool, error) {
 }
 
 // do returns linear.ErrNotDone when the node, or its kernel, says so.
-func (l *load) do(method, url string, body []byte, into any) (int, error) {
+func (l *load) do(client *http.Client, method, url string, body []byte, into any) (int, error) {
 	req, err := http.NewRequest(method, url, bytes.NewReader(body))
 	if err != nil {
 		return 0, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := l.client.Do(req)
+	resp, err := client.Do(req)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return 0, errors.Join(linear.ErrNotDone, err)
 	}

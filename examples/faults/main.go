@@ -102,16 +102,17 @@ func (o *options) run(ctx context.Context, chosen []scenario) (err error) {
 			}
 			tell(r, d.seed)
 			results = append(results, r)
+			if o.table != "" {
+				// After each: an interrupted run has shown what it has shown.
+				if err := writeTable(o.table, results, o.when()); err != nil {
+					return errors.Join(err, d.close())
+				}
+			}
 			if len(r.problems) > 0 {
 				failed++
 			}
 		}
 		if err := d.close(); err != nil {
-			return err
-		}
-	}
-	if o.table != "" {
-		if err := writeTable(o.table, results, o.when()); err != nil {
 			return err
 		}
 	}

@@ -23,7 +23,7 @@ var onMembership = []scenario{
 		},
 	},
 	{
-		name: "address-all", epochs: 4 * partitions,
+		name: "address-all", quick: true, epochs: 4 * partitions,
 		promise: "all nodes are killed, and come back with their disks at other addresses, told where the first one is now: the cluster is whole",
 		check:   "the same",
 		traffic: -1,

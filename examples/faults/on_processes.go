@@ -250,7 +250,7 @@ func hang(d time.Duration) func(*trial, context.Context, *procs.Node) error {
 		var asked sync.WaitGroup
 		took := make([]string, queued)
 		for i := range took {
-			asked.Go(func() { took[i], _ = t.load.setAt(at, t.load.fresh(), "queued") }) // who took it is what counts
+			asked.Go(func() { took[i], _ = t.load.setBy(t.load.patient, at, t.load.fresh(), "queued") }) // who took it is what counts
 		}
 		replaced, err := t.replaced(ctx, failoverWithin, rest, n)
 		if err == nil {
