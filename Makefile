@@ -72,11 +72,8 @@ faults-long: bin/faults ## the same with all faults
 soak: bin/faults ## an hour of random faults on five processes: nothing lost, all agree, nothing leaks; needs root (SOAK=10m, SEED=n); writes docs/faults.md
 	@bin/faults -node $(NODE) -table docs/faults.md -soak $(SOAK) $(if $(SEED),-seed $(SEED))
 
-bench-kv: ## operations per second and latency of the example stores, at concurrency 1, 8 and 64
-	@cd examples && $(GO) run ./kvlab bench -store sync -nodes 10
-	@cd examples && $(GO) run ./async/bench -nodes 6
-	@cd examples && $(GO) run ./kvlab bench -store server-side -nodes 6
-	@cd examples && $(GO) run ./kvlab bench -store server-side -nodes 6 -binary
+bench-kv: ## operations per second and latency of the example stores against their bars; writes bench/results/kv.txt
+	@set -o pipefail; cd examples && { $(GO) run ./async/bench -nodes 6 && $(GO) run ./kvlab bench -store all; } | tee ../bench/results/kv.txt
 
 COMPOSE = $(if $(shell docker compose version 2>/dev/null),docker compose,docker-compose) -p clusterkit -f examples/server-side/docker-compose.yml
 

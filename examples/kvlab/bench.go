@@ -14,8 +14,11 @@ import (
 // benchKeys is how many keys a measurement writes and reads.
 const benchKeys = 10_000
 
-// bench measures writes, then reads, at each concurrency.
-func bench(ctx context.Context, o *options) error {
+// benchKey names one of them.
+func benchKey(i int) string { return "key-" + strconv.Itoa(i) }
+
+// benchStore measures writes, then reads, at each concurrency.
+func benchStore(ctx context.Context, o *options, t *table) error {
 	c, end, err := cluster(ctx, o)
 	if err != nil {
 		return err
@@ -27,7 +30,10 @@ func bench(ctx context.Context, o *options) error {
 	}
 	defer func() { _ = client.Close() }()
 	value := strings.Repeat("v", 100)
-	fmt.Printf("%s: %d nodes, %d partitions, %d replicas, 100-byte values, everything on this machine\n", o.store, o.nodes, o.partitions, o.replicas)
+	if err := fillBench(ctx, client, value); err != nil {
+		return err
+	}
+	fmt.Printf("%s: %d nodes, %d partitions, %d replicas, 100-byte values, everything on this machine; %s\n", o.store, o.nodes, o.partitions, o.replicas, clientName(o))
 	fmt.Printf("%-7s %11s %9s %9s %9s %9s %7s\n", "", "concurrency", "per s", "p50", "p99", "CPU each", "failed")
 	for _, kind := range []string{"write", "read"} {
 		for _, text := range strings.Split(o.concurrency, ",") {
@@ -40,13 +46,13 @@ func bench(ctx context.Context, o *options) error {
 				if kind == "write" {
 					return client.Set(ctx, key, value)
 				}
-				_, _, err := client.Get(ctx, key)
-				return err
+				return readBench(ctx, client, key, value)
 			})
 			// Of nodes and client, over the warm-up as well.
 			share := float64(cpuTime(c.Nodes)-before) * float64(o.length) / float64(time.Since(all))
 			fmt.Printf("%-7s %11d %9.0f %9v %9v %9v %7d\n", kind, n, r.perSecond, r.at(0.5), r.at(0.99),
 				time.Duration(share/float64(max(1, len(r.took)))).Round(time.Microsecond), r.failed)
+			t.hold(o, kind, n, r)
 		}
 	}
 	return ctx.Err()
@@ -84,7 +90,7 @@ func measure(ctx context.Context, n int, length time.Duration, op func(ctx conte
 					return
 				}
 				opCtx, cancel := context.WithTimeout(ctx, 10*time.Second)
-				err := op(opCtx, "key-"+strconv.Itoa(rng.IntN(benchKeys)))
+				err := op(opCtx, benchKey(rng.IntN(benchKeys)))
 				cancel()
 				switch {
 				case call.Before(began.Add(warmUp)):
