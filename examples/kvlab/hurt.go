@@ -14,8 +14,11 @@ import (
 const (
 	// maxJepsenNodes bounds what join adds.
 	maxJepsenNodes = 7
-	// healWithin bounds the time until everything is well again.
-	healWithin = time.Minute
+	// healWithin bounds the time until everything is well again: a node that was
+	// killed three times within minutes is given no primary roles until what is
+	// held against it has halved often enough, which takes three minutes at most
+	// (rebalance/flap.go).
+	healWithin = 4 * time.Minute
 )
 
 // hurt has a fault happen again and again until ctx ends, and ends each one.
