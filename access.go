@@ -55,8 +55,12 @@ func (s *settings) access() ckhttp.Access {
 // warnOfAccess says at every start who may operate the cluster over HTTP, when
 // that is more than the options say by themselves.
 func (s *settings) warnOfAccess() {
+	encrypted := s.TLS != nil && s.TLS.HTTP != HTTPPlain
 	switch a := s.access(); {
-	case a.Authorize != nil || !exposed(s.HTTPAddr):
+	case !exposed(s.HTTPAddr):
+	case s.AuthToken != "" && !encrypted:
+		s.Logger.Warn("AuthToken crosses the network in clear: set TLS.HTTP, or listen on loopback behind a proxy that speaks TLS", "http", s.HTTPAddr)
+	case a.Authorize != nil:
 	case a.Anyone:
 		s.Logger.Warn("anybody who reaches HTTPAddr can operate the cluster: set AuthToken", "http", s.HTTPAddr)
 	default:

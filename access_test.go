@@ -96,7 +96,12 @@ func TestStartSaysWhoMayOperate(t *testing.T) {
 		{func(o *Options) { o.HTTPAddr = "localhost:8080" }, ""},
 		{func(o *Options) { o.HTTPAddr = ":8080" }, "level=INFO msg=\"operations over HTTP are taken from this machine alone"},
 		{func(o *Options) { o.HTTPAddr, o.Insecure = "10.0.0.5:8080", true }, "level=WARN msg=\"anybody who reaches HTTPAddr can operate the cluster"},
-		{func(o *Options) { o.HTTPAddr, o.Insecure, o.AuthToken = ":8080", true, testToken }, ""},
+		{func(o *Options) { o.HTTPAddr, o.AuthToken = "127.0.0.1:8080", testToken }, ""},
+		{func(o *Options) { o.HTTPAddr, o.AuthToken = ":8080", testToken }, "level=WARN msg=\"AuthToken crosses the network in clear"},
+		{func(o *Options) {
+			o.HTTPAddr, o.AuthToken, o.TLS = ":8080", testToken, &TLS{CA: "ca", Cert: "cert", Key: "key", HTTP: HTTPS}
+		}, ""},
+		{func(o *Options) { o.HTTPAddr, o.Authorize = ":8080", BearerTokens(testToken) }, ""},
 	} {
 		var out bytes.Buffer
 		o := Options{NodeID: "node-1", HTTPAddr: "127.0.0.1:1", Logger: slog.New(slog.NewTextHandler(&out, nil))}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -97,18 +98,17 @@ func (c *ClusterKit) InstallGossipKey(ctx context.Context, key []byte) (GossipKe
 // last step. Other errors are those of InstallGossipKey.
 func (c *ClusterKit) UseGossipKey(ctx context.Context, fingerprint string) (GossipKeyReport, error) {
 	return c.stepKeys(ctx, peer.KeyChange{Do: "use", Fingerprint: fingerprint}, func(n NodeGossipKeys) string {
-		for _, k := range n.Keys {
-			if k == fingerprint {
-				return ""
-			}
+		if slices.Contains(n.Keys, fingerprint) {
+			return ""
 		}
 		return n.Node + " does not hold the key " + fingerprint + ": install it first"
 	})
 }
 
 // RemoveGossipKey has every node forget the key that has the fingerprint. It is
-// refused (ErrConflict) while an active node encrypts with it, or does not
-// answer (ErrUnavailable). Other errors are those of InstallGossipKey.
+// refused while an active node encrypts with it, when no node holds it
+// (ErrConflict), and while an active node does not answer (ErrUnavailable).
+// Other errors are those of InstallGossipKey.
 func (c *ClusterKit) RemoveGossipKey(ctx context.Context, fingerprint string) (GossipKeyReport, error) {
 	return c.stepKeys(ctx, peer.KeyChange{Do: "remove", Fingerprint: fingerprint}, func(n NodeGossipKeys) string {
 		if n.Primary != fingerprint {
@@ -130,10 +130,15 @@ func (c *ClusterKit) stepKeys(ctx context.Context, change peer.KeyChange, object
 	if err := report.problem(ErrUnavailable); err != nil {
 		return report, err
 	}
+	held := false
 	for _, n := range report.Nodes {
 		if text := objection(n); text != "" && n.Active {
 			return report, fmt.Errorf("%w: %s", ErrConflict, text)
 		}
+		held = held || slices.Contains(n.Keys, change.Fingerprint)
+	}
+	if !held { // mistyped, most likely
+		return report, fmt.Errorf("%w: no node holds the key %.40q", ErrConflict, change.Fingerprint)
 	}
 	report = c.running.Load().changeKeys(ctx, change)
 	return report, report.problem(ErrUnknown)

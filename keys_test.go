@@ -95,6 +95,9 @@ func TestAnExchangeOfGossipKeys(t *testing.T) {
 	if _, err := nodes[0].UseGossipKey(ctx, ""); !errors.Is(err, ErrInvalid) {
 		t.Errorf("no fingerprint: %v", err)
 	}
+	if _, err := nodes[0].RemoveGossipKey(ctx, fresh); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "no node holds") {
+		t.Errorf("remove of what is not there: %v", err)
+	}
 	r, err = nodes[1].InstallGossipKey(ctx, gossipKey(2))
 	wantKeys(t, "installed", r, err, 3, gossipKey(1), gossipKey(2))
 	r, err = nodes[2].UseGossipKey(ctx, fresh)
@@ -250,6 +253,18 @@ func TestKeysDoNotTravelInTheClear(t *testing.T) {
 	await(t, c, "node-2", func(top *Topology) bool { return top.Node("node-2") != nil })
 	if _, err := c.InstallGossipKey(t.Context(), gossipKey(2)); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), net.JoinHostPort("10.0.0.7", "9001")) {
 		t.Errorf("to another machine without TLS: %v", err)
+	}
+	for _, tc := range []struct {
+		s    settings
+		addr string
+		want bool
+	}{
+		{settings{}, "127.0.0.1:9001", true}, {settings{}, "10.0.0.7:9001", false}, {settings{}, "db-7:9001", false},
+		{settings{Options: Options{TLS: &TLS{}}}, "10.0.0.7:9001", true}, {settings{Options: Options{Insecure: true}}, "10.0.0.7:9001", true},
+	} {
+		if got := tc.s.confidential(tc.addr); got != tc.want {
+			t.Errorf("to %s with %+v: %v", tc.addr, tc.s.Options.TLS, got)
+		}
 	}
 	plain := start(t, Options{NodeID: "node-1"})
 	if _, err := plain.InstallGossipKey(t.Context(), gossipKey(2)); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "set Options.GossipKeys") {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/lzw"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"log/slog"
 	"math"
@@ -238,7 +239,7 @@ func TestIncomingStreamsAreBounded(t *testing.T) {
 	var d door
 	ends := make([]net.Conn, 0, maxStreams)
 	for i := range maxStreamsPerHost {
-		v := d.admit(from{"10.0.0.1:" + string(rune('0'+i%10))})
+		v := d.admit(from{fmt.Sprintf("10.0.0.1:%d", i)})
 		if v == nil {
 			t.Fatalf("stream %d was refused", i)
 		}

@@ -12,9 +12,10 @@ import (
 // streams as there are.
 const (
 	// maxStreams and maxStreamsPerHost bound incoming streams. Members open one
-	// every ten seconds, for a moment; one that is refused comes again.
-	maxStreams        = 64
-	maxStreamsPerHost = 16
+	// every ten seconds, for a moment, and one for a probe that was lost; a host
+	// may be that of many nodes, and a stream that is refused comes again.
+	maxStreams        = 256
+	maxStreamsPerHost = 64
 	// maxStreamBytes bounds one stream: the state of 1,000 nodes is below 1 MiB.
 	maxStreamBytes = 2 << 20
 	// maxHeldBytes bounds what all open streams have brought together.

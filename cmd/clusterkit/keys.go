@@ -152,7 +152,7 @@ func printKeys(out io.Writer, r keysJSON) error {
 	}
 	_ = w.Flush() // standard output is gone: nobody to tell
 	if silent > 0 {
-		return fmt.Errorf("%d active nodes did not answer: ask again", silent)
+		return fmt.Errorf("active nodes that did not answer: %d: ask again", silent)
 	}
 	return nil
 }

@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/skshohagmiah/clusterkit"
 )
 
 // ringed answers /gossip/keys and notes what it was asked.
@@ -88,5 +91,55 @@ func TestKeysThatAreNone(t *testing.T) {
 		t.Errorf("exit %d", code)
 	}
 	wantParts(t, "list", out, "timeout", "no key")
-	wantParts(t, "the error", errs, "1 active nodes did not answer")
+	wantParts(t, "the error", errs, "active nodes that did not answer: 1")
+}
+
+// TestAnExchangeOnARealNode takes all steps, with the token from a file.
+func TestAnExchangeOnARealNode(t *testing.T) {
+	t.Parallel()
+	const token = "0123456789abcdef-for-tests"
+	ck, err := clusterkit.NewClusterKit(clusterkit.Options{
+		NodeID: "node-1", HTTPAddr: "127.0.0.1:0", DataDir: t.TempDir(), AuthToken: token,
+		GossipKeys: [][]byte{[]byte("0123456789abcdef0123456789abcdef")}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ck.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ck.Stop() }()
+	addr := ck.Snapshot().Node("node-1").IP
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keys := func(want int, args ...string) string {
+		t.Helper()
+		code, out, errs := command(t.Context(), append([]string{"keys", args[0], "--addr", addr}, args[1:]...)...)
+		if code != want {
+			t.Fatalf("keys %v: exit %d, %s", args, code, errs)
+		}
+		return out + errs
+	}
+	wantParts(t, "without the token", keys(exitFailed, "list"), "token")
+	withToken := "--token-file=" + file
+	old := strings.Fields(keys(exitDone, "list", withToken))[7] // after six words of headings and the node
+	_, fresh, _ := command(t.Context(), "keys", "generate")
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte(fresh), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(fresh))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := clusterkit.GossipKeyFingerprint(raw)
+	wantParts(t, "too early", keys(exitFailed, "use", withToken, next), "install it first")
+	wantParts(t, "install", keys(exitDone, "install", withToken, key), next)
+	wantParts(t, "use", keys(exitDone, "use", withToken, next), "node-1  "+next)
+	wantParts(t, "a mistyped one", keys(exitFailed, "remove", withToken, "0000000000000000"), "no node holds the key")
+	if out := keys(exitDone, "remove", withToken, old); strings.Contains(out, old) || !strings.Contains(out, next) {
+		t.Errorf("after remove of %s: %s", old, out)
+	}
 }
