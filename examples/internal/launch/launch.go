@@ -138,7 +138,7 @@ func Run(ctx context.Context, open OpenFunc, prepare ...PrepareFunc) error {
 		err = errors.Join(err, ck.Stop())
 	}
 	app.Retire()
-	return errors.Join(err, shut(server), app.Close())
+	return errors.Join(err, shut(server), closeApp(app))
 }
 
 // handOver gives this node's primary roles to in-sync replicas before it stops:
@@ -149,6 +149,19 @@ func handOver(ck *clusterkit.ClusterKit, logger *slog.Logger) {
 	defer cancel()
 	if err := ck.RestartIntent(ctx, backWithin); err != nil {
 		logger.Warn("roles were not handed over", "error", err)
+	}
+}
+
+// closeApp closes the store, but does not wait for a disk that hangs: the
+// process must end all the same, and say why.
+func closeApp(app App) error {
+	closed := make(chan error, 1)
+	go func() { closed <- app.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeWithin):
+		return fmt.Errorf("the store was not closed within %v: does its disk hang?", closeWithin)
 	}
 }
 

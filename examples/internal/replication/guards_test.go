@@ -111,7 +111,7 @@ func TestOnlyAnAnswerIsAnAcknowledgement(t *testing.T) {
 			a.set("key", "one")
 			l.commit(other.registration(c.replica(t, l)))
 			written := make(chan error, 1)
-			go func() { written <- a.write(t.Context(), 0, "key", []byte("two"), false) }()
+			go func() { written <- a.write(t.Context(), 0, 0, "key", []byte("two"), false) }()
 			if c.end != nil {
 				for !strings.HasSuffix(a.contents(0)["key"], " two") {
 					<-time.After(time.Millisecond)
@@ -122,6 +122,33 @@ func TestOnlyAnAnswerIsAnAcknowledgement(t *testing.T) {
 				t.Errorf("a write that one in-sync replica lacks: got %v, want %v", err, c.want)
 			}
 		})
+	}
+}
+
+// TestARequestThatComesLateDoesNothing: a request that was forwarded, and that
+// the network or a process that hung kept back for an epoch, must not undo
+// what was written and acknowledged since.
+func TestARequestThatComesLateDoesNothing(t *testing.T) {
+	t.Parallel()
+	l, a, b, c := three(t, 1)
+	b.set("key", "one")
+	late := Request{Op: Set, Key: "key", Value: []byte("one"), epoch: l.partition(0).Epoch}
+	a.kill()
+	a.fail()
+	b.set("key", "two")
+	from, to := b, l.partition(0).Primary
+	if to == "b" {
+		from = c
+	}
+	if _, answered, err := from.there(t.Context(), 0, to, late.append(nil)); !answered || !errors.Is(err, errNotPrimary) {
+		t.Errorf("answered %v, %v; want that nobody is primary under that epoch", answered, err)
+	}
+	if got := c.get("key"); got != "two" {
+		t.Errorf("key is %s, acknowledged was two", got)
+	}
+	late.epoch = l.partition(0).Epoch
+	if _, _, err := from.there(t.Context(), 0, to, late.append(nil)); err != nil {
+		t.Errorf("under the present epoch: %v", err)
 	}
 }
 

@@ -127,6 +127,7 @@ func decodeRecords(b []byte) (records []store.Record, err error) {
 
 func (r *Request) append(b []byte) []byte {
 	b = append(b, byte(r.Op))
+	b = binary.AppendUvarint(b, r.epoch)
 	b = binary.AppendUvarint(b, uint64(len(r.Key)))
 	b = append(b, r.Key...)
 	return append(b, r.Value...)
@@ -137,7 +138,8 @@ func decodeRequest(b []byte) (r Request, err error) {
 		return r, errMalformed
 	}
 	f := fields{b: b[1:]}
-	r.Op, r.Key = Op(b[0]), string(f.take(f.uvarint()))
+	r.Op, r.epoch = Op(b[0]), f.uvarint()
+	r.Key = string(f.take(f.uvarint()))
 	if f.bad || r.Op < Get || r.Op > Delete || r.Op != Set && len(f.b) > 0 {
 		return r, errMalformed
 	}

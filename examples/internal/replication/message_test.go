@@ -26,7 +26,7 @@ func TestMessagesComeBack(t *testing.T) {
 	if got, err := decodeTailAnswer(a.append(nil)); err != nil || !reflect.DeepEqual(got, a) {
 		t.Errorf("got %v, %v", got, err)
 	}
-	for _, r := range []Request{{Op: Get, Key: "k", Value: []byte{}}, {Op: Set, Key: "", Value: []byte("v")}, {Op: Delete, Key: "k", Value: []byte{}}} {
+	for _, r := range []Request{{Op: Get, Key: "k", Value: []byte{}}, {Op: Set, Key: "", Value: []byte("v"), epoch: 300}, {Op: Delete, Key: "k", Value: []byte{}}} {
 		if got, err := decodeRequest(r.append(nil)); err != nil || !reflect.DeepEqual(got, r) {
 			t.Errorf("got %v, %v", got, err)
 		}

@@ -163,7 +163,7 @@ func TestStalePrimaryIsRefused(t *testing.T) {
 	a.freeze()
 	a.fail()
 	b.set("key", "two")
-	if err := a.write(t.Context(), 0, "key", []byte("stale"), false); !errors.Is(err, errNotPrimary) {
+	if err := a.write(t.Context(), 0, 0, "key", []byte("stale"), false); !errors.Is(err, errNotPrimary) {
 		t.Errorf("a write of the old primary: got %v", err)
 	}
 	if got := b.get("key"); got != "two" {
@@ -405,7 +405,7 @@ func TestAWriteIsJudgedByItsOwnEpoch(t *testing.T) {
 	l.commit(c.registration(c.addr())) // a learner that does not know it yet
 	l.commit(b.registration(hole(t)))
 	written := make(chan error, 1)
-	go func() { written <- a.write(t.Context(), 0, "key", []byte("two"), false) }()
+	go func() { written <- a.write(t.Context(), 0, 0, "key", []byte("two"), false) }()
 	for c.contents(0)["key"] != "1.2 false two" {
 		<-time.After(time.Millisecond)
 	}
@@ -438,7 +438,7 @@ func TestTheSourceKnowsTheLearner(t *testing.T) {
 	l.commit(topology.MoveStart{Partition: 0, Version: l.partition(0).Version, From: "c", To: "d", Reason: topology.ReasonBalance})
 	// Time to copy wrongly; a slow machine makes the test weaker, not wrong.
 	<-time.After(100 * time.Millisecond)
-	if err := a.write(t.Context(), 0, "late", []byte("two"), false); err != nil {
+	if err := a.write(t.Context(), 0, 0, "late", []byte("two"), false); err != nil {
 		t.Error(err)
 	}
 	if l.partition(0).Replica("d").State != topology.ReplicaLearner {
@@ -456,7 +456,7 @@ func TestRevokedPrimaryDrains(t *testing.T) {
 	l, a, b, c := three(t, 1)
 	l.commit(c.registration(hole(t)))
 	written := make(chan error, 1)
-	go func() { written <- a.write(t.Context(), 0, "key", []byte("one"), false) }()
+	go func() { written <- a.write(t.Context(), 0, 0, "key", []byte("one"), false) }()
 	for b.contents(0)["key"] == "" {
 		<-time.After(time.Millisecond)
 	}

@@ -27,6 +27,12 @@ type Request struct {
 	Op    Op
 	Key   string
 	Value []byte
+	// epoch is the only one under which the request may be carried out, when
+	// a node forwards it; 0 for any. One that was not answered may lie in the
+	// buffers of a network, or of a process that hangs, for as long as these do.
+	// It must do nothing when it gets through at last: its client may have
+	// been answered through another node, and may have written anew.
+	epoch uint64
 }
 
 // Answer is what becomes of a request that was carried out.
@@ -73,26 +79,31 @@ func (n *Node) Do(ctx context.Context, req Request) (Answer, error) {
 	defer n.tasks.Done()
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	body := req.append(nil)
 	tried := false
+	lost := uint64(0) // the highest epoch under which a write was sent and not answered
 	for {
 		changed := n.changed()
 		var a Answer
 		p, err := n.c.Cluster.GetPartition(req.Key)
 		if err == nil {
 			t := n.c.Cluster.Snapshot()
+			now := t.Partitions[p.Index]
 			a.Partition = p.ID
-			switch locate(t, t.Partitions[p.Index], n.me(), n.c.Cluster.IsPrimary(p)) {
-			case here:
+			req.epoch = now.Epoch
+			switch at := locate(t, now, n.me(), n.c.Cluster.IsPrimary(p)); {
+			case at == nowhere || req.Op != Get && req.epoch <= lost:
+				err = errNotPrimary
+			case at == here:
 				tried = true
 				a.Node = n.me()
 				a.Value, err = n.here(ctx, req)
-			case there:
-				tried = true
-				a.Node = t.Partitions[p.Index].Primary
-				a.Value, err = n.there(ctx, p.Index, a.Node, body)
 			default:
-				err = errNotPrimary
+				tried = true
+				a.Node = now.Primary
+				var answered bool
+				if a.Value, answered, err = n.there(ctx, p.Index, a.Node, req.append(nil)); !answered {
+					lost = req.epoch
+				}
 			}
 		} else {
 			err = errNotPrimary // not a member yet
@@ -126,29 +137,32 @@ func (n *Node) here(ctx context.Context, req Request) (value []byte, err error) 
 	if req.Op == Get {
 		return n.read(ctx, p.Index, req.Key)
 	}
-	return nil, n.write(ctx, p.Index, req.Key, req.Value, req.Op == Delete)
+	return nil, n.write(ctx, p.Index, req.epoch, req.Key, req.Value, req.Op == Delete)
 }
 
 // there asks another node, and gives up when that is not the primary any more.
-func (n *Node) there(ctx context.Context, i int, id string, body []byte) ([]byte, error) {
+// It reports whether there was an answer: without one the request may be
+// carried out at any time, as long as its epoch lasts.
+func (n *Node) there(ctx context.Context, i int, id string, body []byte) (value []byte, answered bool, err error) {
 	call := n.start(id, kindAsk, body)
 	for {
 		changed := n.changed()
 		if t := n.c.Cluster.Snapshot(); t.Partitions[i].Serving() != id || !t.Active(id) {
-			return nil, errNotPrimary
+			return nil, false, errNotPrimary
 		}
 		select {
 		case <-call.Done():
 			switch {
 			case errors.Is(call.Err, wire.ErrBusy):
-				return nil, ErrBusy
+				return nil, true, ErrBusy
 			case call.Err != nil:
-				return nil, call.Err
+				return nil, false, call.Err
 			}
-			return decodeOutcome(call.Answer.Kind, call.Answer.Body)
+			value, err = decodeOutcome(call.Answer.Kind, call.Answer.Body)
+			return value, true, err
 		case <-changed:
 		case <-ctx.Done():
-			return nil, ErrUnknown
+			return nil, false, ErrUnknown
 		}
 	}
 }

@@ -22,12 +22,12 @@ type write struct {
 	err     error // valid once done is closed
 }
 
-// write stores a record as primary. errNotPrimary and ErrUnknown leave open
-// whether it is stored; with ErrBusy it is not.
-func (n *Node) write(ctx context.Context, i int, key string, value []byte, deleted bool) error {
+// write stores a record as primary under the epoch, 0 for any. errNotPrimary and
+// ErrUnknown leave open whether it is stored; with ErrBusy it is not.
+func (n *Node) write(ctx context.Context, i int, epoch uint64, key string, value []byte, deleted bool) error {
 	p := n.part(i)
 	for {
-		w, opening, err := n.begin(p, key, value, deleted)
+		w, opening, err := n.begin(p, epoch, key, value, deleted)
 		switch {
 		case err != nil:
 			return err
@@ -54,7 +54,7 @@ func (n *Node) write(ctx context.Context, i int, key string, value []byte, delet
 // The replicas are looked up under the partition's lock, together with making
 // the record visible. So a copy, which takes the lock after this node knows of
 // the learner, either finds the record or has it sent to the learner.
-func (n *Node) begin(p *partition, key string, value []byte, deleted bool) (w *write, opening <-chan struct{}, err error) {
+func (n *Node) begin(p *partition, epoch uint64, key string, value []byte, deleted bool) (w *write, opening <-chan struct{}, err error) {
 	select {
 	case n.writes <- struct{}{}:
 	default:
@@ -70,6 +70,9 @@ func (n *Node) begin(p *partition, key string, value []byte, deleted bool) (w *w
 	t, opening, err := n.serving(p)
 	if err != nil || opening != nil {
 		return nil, opening, err
+	}
+	if epoch != 0 && epoch != t.Partitions[p.index].Epoch {
+		return nil, nil, errNotPrimary
 	}
 	settled := p.fence.settled
 	record := store.Record{Partition: p.index, Key: key, Value: value, Deleted: deleted, Version: p.fence.next()}
