@@ -1,0 +1,363 @@
+package feed
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/topology"
+)
+
+// three returns a lab of three nodes that hold every partition; a is primary.
+func three(t *testing.T, partitions int, c Config) (l *lab, a, b, d *labNode) {
+	t.Helper()
+	l = newLab(t, partitions, 3)
+	l.config = c
+	a, b, d = l.start("a"), l.start("b"), l.start("c")
+	l.place("a", "b", "c")
+	return l, a, b, d
+}
+
+// sum adds a counter of nodes up.
+func sum(of func(s *Stats) uint64, nodes ...*labNode) (n uint64) {
+	for _, node := range nodes {
+		s := node.lags()
+		n += of(&s)
+	}
+	return n
+}
+
+func lost(s *Stats) uint64   { return s.Lost }
+func copies(s *Stats) uint64 { return s.Copies }
+
+func TestReplicasFollow(t *testing.T) {
+	t.Parallel()
+	l, a, b, c := three(t, 4, Config{})
+	outsider := l.start("d")
+	all := []*labNode{a, b, c, outsider}
+	for i, n := range all {
+		n.set(fmt.Sprint("key-", i), "value of "+n.id)
+		n.set("shared", n.id)
+		n.set(fmt.Sprint("gone-", i), "x")
+		all[(i+1)%4].remove(fmt.Sprint("gone-", i))
+	}
+	for _, n := range all {
+		for i, from := range all {
+			if got := n.get(fmt.Sprint("key-", i)); got != "value of "+from.id {
+				t.Errorf("through %s: got %q", n.id, got)
+			}
+			if got := n.get(fmt.Sprint("gone-", i)); got != "absent" {
+				t.Errorf("through %s: got %q for a deleted key", n.id, got)
+			}
+		}
+		if got := n.get("shared"); got != "d" {
+			t.Errorf("through %s: got %q", n.id, got)
+		}
+	}
+	l.same("a", "b", "c")
+	s, err := a.Stats()
+	if err != nil || s.Keys != 5 || s.KeysAsPrimary != 5 || len(s.Partitions) != 4 || s.Writes != 16 {
+		t.Errorf("got %+v, %v", s, err)
+	}
+}
+
+// TestPrimaryAnswersAlone: a replica that does not answer holds no write up
+// until the bound is reached; then writes are refused, and after a while the
+// replica is taken out of the in-sync set and writes go on.
+func TestPrimaryAnswersAlone(t *testing.T) {
+	t.Parallel()
+	l, a, _, c := three(t, 1, Config{MaxLag: 20})
+	l.same("a", "b", "c")
+	copied := sum(copies, c) // as a new replica
+	c.cut.Store(true)
+	c.sever()
+	acknowledged, refused := 0, 0
+	for i := 0; refused == 0; i++ {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		_, err := a.Set(ctx, fmt.Sprint("key-", i), []byte("v"))
+		cancel()
+		switch {
+		case err == nil:
+			acknowledged++
+		case errors.Is(err, ErrBusy):
+			refused++
+		default:
+			t.Fatal(err)
+		}
+		if acknowledged > 20 {
+			t.Fatalf("%d writes were acknowledged of which the in-sync replica has none: the bound is 20", acknowledged)
+		}
+	}
+	if acknowledged != 20 {
+		t.Errorf("%d writes were acknowledged before the bound of 20", acknowledged)
+	}
+	if s := a.lags(); s.Lag != 20 || s.Refused == 0 {
+		t.Errorf("reported: %+v", s)
+	}
+	a.set("after", "v") // waits until c is out
+	if r := l.partition(0).Replica("c"); r.State == topology.ReplicaInSync {
+		t.Errorf("c is %s and lags", r.State)
+	}
+	c.cut.Store(false)
+	l.inSync("a", "b", "c")
+	l.same("a", "b", "c")
+	if n := sum(copies, c) - copied; n != 0 {
+		t.Errorf("%d copies for a replica that the journal can bring up to date", n)
+	}
+}
+
+// TestFailoverLosesAtMostTheLag: what the primary had alone is gone, counted
+// when it comes back, and everything else is there.
+func TestFailoverLosesAtMostTheLag(t *testing.T) {
+	t.Parallel()
+	l, a, b, c := three(t, 1, Config{MaxLag: 10})
+	for i := range 20 {
+		a.set(fmt.Sprint("key-", i), "before")
+	}
+	l.same("a", "b", "c")
+	for _, n := range []*labNode{b, c} {
+		n.cut.Store(true)
+		n.sever()
+	}
+	for i := range 7 {
+		a.set(fmt.Sprint("key-", i), "alone")
+		a.set(fmt.Sprint("only-", i%3), "alone")
+		if i == 4 {
+			break // 10 in all
+		}
+	}
+	a.kill()
+	for _, n := range []*labNode{b, c} {
+		n.cut.Store(false)
+	}
+	a.fail()
+	for i := range 20 {
+		b.set(fmt.Sprint("after-", i), "after")
+		if got := c.get(fmt.Sprint("key-", i)); got != "before" {
+			t.Errorf("key-%d: got %q", i, got)
+		}
+	}
+	a = l.start("a")
+	l.inSync("a", "b", "c")
+	l.same("b", "c", "a")
+	if n := sum(lost, a, b, c); n != 10 {
+		t.Errorf("%d lost writes were counted, 10 were lost", n)
+	}
+	if n := sum(copies, a); n != 1 {
+		t.Errorf("%d copies by the node whose journal diverged", n)
+	}
+	if got := a.get("only-1"); got != "absent" {
+		t.Errorf("a lost write came back: %q", got)
+	}
+	if got := eventsOf(t, a, 1); !strings.Contains(got, "event: lost") || !strings.Contains(got, `"writes":10,"bound":10`) {
+		t.Errorf("events of a: %s", got)
+	}
+}
+
+// eventsOf reads the first events of a node's stream.
+func eventsOf(t *testing.T, n *labNode, count int) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.addr()+"/kv/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var text strings.Builder
+	for r := bufio.NewScanner(resp.Body); count > 0 && r.Scan(); {
+		text.WriteString(r.Text() + "\n")
+		if r.Text() == "" {
+			count--
+		}
+	}
+	return text.String()
+}
+
+// TestNewPrimaryTakesTheLongestJournal: of the survivors, whichever is promoted.
+func TestNewPrimaryTakesTheLongestJournal(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []string{"b", "c"} {
+		t.Run(ahead, func(t *testing.T) {
+			t.Parallel()
+			l, a, b, c := three(t, 1, Config{})
+			l.same("a", "b", "c")
+			behind := map[string]*labNode{"b": c, "c": b}[ahead]
+			behind.cut.Store(true)
+			behind.sever()
+			for i := range 50 {
+				a.set(fmt.Sprint("key-", i), "v")
+			}
+			l.same("a", ahead)
+			a.kill()
+			behind.cut.Store(false)
+			a.fail()
+			for i := range 50 {
+				if got := behind.get(fmt.Sprint("key-", i)); got != "v" {
+					t.Errorf("key-%d: got %q though %s had it", i, got, ahead)
+				}
+			}
+			a = l.start("a")
+			l.inSync("a", "b", "c")
+			l.same("a", "b", "c")
+			if n := sum(lost, a, b, c) + sum(copies, a); n != 0 {
+				t.Errorf("%d lost writes and copies, though one survivor had everything", n)
+			}
+		})
+	}
+}
+
+// TestReplacedPrimaryIsRefused: one that has not heard of its successor cannot
+// reach the others, and its writes alone are lost.
+func TestReplacedPrimaryIsRefused(t *testing.T) {
+	t.Parallel()
+	l, a, b, c := three(t, 1, Config{})
+	a.set("key", "old")
+	l.same("a", "b", "c")
+	a.freeze()
+	l.commit(topology.FailNode{Node: "a", UUID: "uuid-a", Incarnation: a.incarnation, Reason: topology.DownSilence})
+	b.set("key", "new") // the epoch is open, b and c refuse a
+	if _, err := a.Set(t.Context(), "key", []byte("zombie")); err != nil && !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrUnavailable) {
+		t.Error(err)
+	}
+	l.same("b", "c")
+	for _, n := range []*labNode{b, c} {
+		if got := n.get("key"); got != "new" {
+			t.Errorf("through %s: %q", n.id, got)
+		}
+	}
+	a.thaw()
+	l.commit(topology.RegisterNode{Node: topology.Node{ID: "a", UUID: "uuid-a", Incarnation: a.incarnation, Services: map[string]string{"kv": a.addr()}}})
+	l.inSync("a", "b", "c")
+	l.same("b", "c", "a")
+	if n := sum(lost, a, b, c); n > 1 {
+		t.Errorf("%d writes counted as lost, at most one was taken", n)
+	}
+}
+
+// TestRestartResumes: a node that was away for a while needs no copy, one that
+// was away for longer than the journal goes back does.
+func TestRestartResumes(t *testing.T) {
+	t.Parallel()
+	l, a, _, c := three(t, 1, Config{Keep: 1000})
+	a.set("first", "v")
+	l.same("a", "b", "c")
+	for _, writes := range []struct{ n, copies int }{{100, 0}, {2000, 1}} {
+		c.kill()
+		c.fail()
+		for i := range writes.n {
+			a.set(fmt.Sprint("key-", i%500), fmt.Sprint(i))
+		}
+		a.trim()
+		c = l.start("c")
+		l.inSync("a", "b", "c")
+		l.same("a", "b", "c")
+		if n := sum(copies, c); n != uint64(writes.copies) {
+			t.Errorf("after %d writes: %d copies, want %d", writes.n, n, writes.copies)
+		}
+	}
+	if first := a.lags().Partitions[0].First; first < 500 {
+		t.Errorf("the journal goes back to %d", first)
+	}
+}
+
+// TestPlannedMovesLoseNothing: a primary gives its role up when the others
+// have everything, and a learner becomes in-sync when it has.
+func TestPlannedMovesLoseNothing(t *testing.T) {
+	t.Parallel()
+	l, a, _, _ := three(t, 1, Config{})
+	d := l.start("d")
+	ctx, stop := context.WithCancel(t.Context())
+	written := make(chan int)
+	go func() {
+		i := 0
+		for ; ctx.Err() == nil; i++ {
+			a.set(fmt.Sprint("key-", i), "v")
+		}
+		written <- i
+	}()
+	l.commit(topology.MoveStart{Partition: 0, Version: l.partition(0).Version, From: "a", To: "d", Reason: topology.ReasonManual})
+	l.until("d is primary", func(t *topology.Topology) bool { return t.Partitions[0].Primary == "d" })
+	stop()
+	n := <-written
+	for i := range n {
+		if got := d.get(fmt.Sprint("key-", i)); got != "v" {
+			t.Fatalf("key-%d of %d: got %q", i, n, got)
+		}
+	}
+	if n == 0 || d.lags().Missing != 0 {
+		t.Errorf("%d writes, %d missing", n, d.lags().Missing)
+	}
+}
+
+// TestStaleReads: a replica answers when it is fresh enough, and not when it
+// does not know.
+func TestStaleReads(t *testing.T) {
+	t.Parallel()
+	l, a, b, _ := three(t, 1, Config{})
+	a.set("key", "v")
+	l.same("a", "b", "c")
+	l.eventually("b answers by itself", func() bool {
+		got, err := b.Get(t.Context(), "key", time.Minute)
+		return err == nil && got.Node == "b" && string(got.Value) == "v"
+	})
+	b.cut.Store(true)
+	b.sever()
+	a.set("key", "newer")
+	l.eventually("b asks the primary", func() bool {
+		got, err := b.Get(t.Context(), "key", 50*time.Millisecond)
+		return err == nil && got.Node == "a" && string(got.Value) == "newer"
+	})
+	if got, err := b.Get(t.Context(), "key", time.Minute); err != nil || got.Node != "b" || string(got.Value) != "v" {
+		t.Errorf("b does not answer what it had a moment ago: %+v, %v", got, err)
+	}
+}
+
+// TestAnswerEarly: acknowledged before the disk, and on it soon after.
+func TestAnswerEarly(t *testing.T) {
+	t.Parallel()
+	l, a, _, _ := three(t, 2, Config{AnswerEarly: true})
+	for i := range 100 {
+		a.set(fmt.Sprint("key-", i), "v")
+	}
+	l.same("a", "b", "c")
+}
+
+// TestLastReplicaComesBack: with its disk, everything is there.
+func TestLastReplicaComesBack(t *testing.T) {
+	t.Parallel()
+	l, a, b, c := three(t, 1, Config{})
+	for _, n := range []*labNode{b, c} {
+		n.kill()
+		n.fail()
+	}
+	for i := range 30 {
+		a.set(fmt.Sprint("key-", i), "v")
+	}
+	a.kill()
+	a.fail()
+	if p := l.partition(0); p.Primary != "" {
+		t.Fatalf("%s leads though it has not everything", p.Primary)
+	}
+	l.start("a")
+	b = l.start("b")
+	l.hold("a", "b")
+	for i := range 30 {
+		if got := b.get(fmt.Sprint("key-", i)); got != "v" {
+			t.Errorf("key-%d: got %q", i, got)
+		}
+	}
+	l.same("a", "b")
+}
+
+var _ Cluster = (*clusterkit.ClusterKit)(nil)
