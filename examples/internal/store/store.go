@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // Small enough for many nodes on one machine; a store of its own machine
@@ -54,7 +55,7 @@ func Open(dir string, logger *slog.Logger, opts ...Option) (*Store, error) {
 	o.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
 	s := &Store{}
 	for _, opt := range opts {
-		opt(s)
+		opt(s, o)
 	}
 	o.WALMinSyncInterval = s.syncInterval
 	var err error
@@ -65,10 +66,13 @@ func Open(dir string, logger *slog.Logger, opts ...Option) (*Store, error) {
 }
 
 // Option changes how a store works.
-type Option func(*Store)
+type Option func(*Store, *pebble.Options)
+
+// On keeps the store in another file system than the machine's.
+func On(fs vfs.FS) Option { return func(_ *Store, o *pebble.Options) { o.FS = fs } }
 
 // Remember keeps the records written and read last in memory, too.
-func Remember(s *Store) { s.recent = newRecent() }
+func Remember(s *Store, _ *pebble.Options) { s.recent = newRecent() }
 
 // syncInterval is the least time from one fsync to the next. With nobody else
 // waiting it begins at once; with many, it is worth the wait for as many more.

@@ -23,11 +23,16 @@ const (
 // The other side refuses when it is not the one that to names, so that a node
 // which took over an address of another is not mistaken for it.
 func Dialer(addr, path, to string) DialFunc {
+	var d net.Dialer
+	return DialerOver(d.DialContext, addr, path, to)
+}
+
+// DialerOver is Dialer over another network than the machine's.
+func DialerOver(dial func(ctx context.Context, network, addr string) (net.Conn, error), addr, path, to string) DialFunc {
 	return func(ctx context.Context) (net.Conn, *bufio.Reader, error) {
 		ctx, cancel := context.WithTimeout(ctx, shakeWithin)
 		defer cancel()
-		var d net.Dialer
-		conn, err := d.DialContext(ctx, "tcp", addr)
+		conn, err := dial(ctx, "tcp", addr)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -51,7 +51,13 @@ func (n *Node) handle(batch []wire.Message, reply wire.Reply) {
 			n.accept(m, reply)
 		case kindTail, kindPull, kindJoin:
 			kind, body := n.answerAsk(m.Kind, m.Body)
-			reply(m.ID, kind, body)
+			// Where a journal ends is told when it does so on disk.
+			n.whenDurable(nil, func(err error) {
+				if err != nil {
+					kind, body = proto.Failed, []byte(err.Error())
+				}
+				reply(m.ID, kind, body)
+			})
 		default:
 			reply(m.ID, proto.Failed, []byte("an unknown kind of request"))
 		}
@@ -69,17 +75,33 @@ func (n *Node) accept(m wire.Message, reply wire.Reply) {
 		reply(m.ID, proto.Failed, []byte(err.Error()))
 		return
 	}
-	finish := func() {
-		if commit != nil {
-			if err := commit.Wait(); err != nil {
-				reply(m.ID, proto.Failed, []byte(err.Error()))
-				return
-			}
+	n.whenDurable(commit, func(err error) {
+		if err != nil {
+			reply(m.ID, proto.Failed, []byte(err.Error()))
+			return
 		}
-		a := appendAnswer{clock: uint64(n.clock()), places: places}
+		a := appendAnswer{life: n.life, clock: uint64(n.clock()), places: places}
 		reply(m.ID, proto.OK, a.append(nil))
+	})
+}
+
+// whenDurable calls then when the commit, and all that was appended before, is
+// on disk: at once, if nothing is on its way there.
+func (n *Node) whenDurable(commit *store.Commit, then func(error)) {
+	if commit == nil && n.landing.Load() == 0 {
+		then(nil)
+		return
 	}
-	if commit == nil || !n.spawn(finish) {
+	finish := func() {
+		if commit == nil {
+			then(n.c.Store.Sync())
+			return
+		}
+		err := commit.Wait()
+		n.landing.Add(-1)
+		then(err)
+	}
+	if !n.spawn(finish) {
 		finish()
 	}
 }
@@ -118,15 +140,21 @@ func (n *Node) take(body []byte) (places []place, commit *store.Commit, err erro
 		}
 	}
 	if len(groups) > 0 {
+		n.landing.Add(1)
 		c, err := n.c.Store.Append(groups, histories)
 		if err != nil {
+			n.landing.Add(-1)
 			return nil, nil, err
 		}
 		commit = &c
 	}
 	places = make([]place, len(parts))
 	for k, p := range parts {
-		places[k] = p.follow(&m.pieces[k], fits[k], time.Duration(m.echo))
+		echo := time.Duration(0)
+		if m.life == n.life && m.pieces[k].leads {
+			echo = time.Duration(m.echo)
+		}
+		places[k] = p.follow(&m.pieces[k], fits[k], echo)
 	}
 	return places, commit, nil
 }
@@ -155,8 +183,10 @@ func (p *partition) follow(m *piece, fits bool, echo time.Duration) place {
 			p.history = p.history.through(m.groups)
 			p.end = m.groups[len(m.groups)-1].End()
 		}
+		if m.consent != 0 {
+			p.consent = m.consent
+		}
 		if p.end.Sequence == m.last {
-			p.caughtUp = true
 			p.fresh = max(p.fresh, echo)
 		}
 	}
@@ -188,15 +218,16 @@ func (n *Node) answerAsk(kind byte, body []byte) (byte, []byte) {
 	p.raise(n.c.Cluster.Snapshot().Partitions[p.index].Epoch)
 	switch kind {
 	case kindJoin:
-		return n.join(p, &m)
+		return n.answerJoin(p, &m)
 	case kindTail:
 		if !p.raise(m.epoch) {
 			return proto.Stale, nil
 		}
-		if p.copying {
-			return proto.OK, appendVersion(nil, store.Version{})
+		a := tailAnswer{led: p.led}
+		if !p.copying {
+			a.end = p.end
 		}
-		return proto.OK, appendVersion(nil, p.end)
+		return proto.OK, a.append(nil)
 	}
 	if !p.raise(m.epoch) || p.copying || m.end.Sequence < p.base || !p.history.includes(m.end, p.end.Sequence) {
 		return proto.Stale, nil
@@ -208,9 +239,9 @@ func (n *Node) answerAsk(kind byte, body []byte) (byte, []byte) {
 	return proto.OK, appendGroups(nil, groups)
 }
 
-// join tells a learner whether the stream can go on from where it is, and up
+// answerJoin tells a learner whether the stream can go on from where it is, and up
 // to where its journal is this primary's. The caller holds the partition's lock.
-func (n *Node) join(p *partition, m *askMessage) (byte, []byte) {
+func (n *Node) answerJoin(p *partition, m *askMessage) (byte, []byte) {
 	if _, err := n.serving(p); err != nil {
 		return proto.NotPrimary, nil
 	}

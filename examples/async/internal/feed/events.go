@@ -15,6 +15,9 @@ const (
 	// is how many it knows that it lacks; Bound is how many more than what it
 	// has the primary before may have acknowledged.
 	EventFailover = "failover"
+	// EventEmpty: this node leads a partition of which it has nothing, though it
+	// was led before. Whatever was there is gone.
+	EventEmpty = "empty"
 	// EventLost: this node had Writes writes, from when it was primary, that
 	// the primary of now does not have. They are gone.
 	EventLost = "lost"

@@ -1,11 +1,11 @@
 package feed
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +17,7 @@ import (
 // three returns a lab of three nodes that hold every partition; a is primary.
 func three(t *testing.T, partitions int, c Config) (l *lab, a, b, d *labNode) {
 	t.Helper()
-	l = newLab(t, partitions, 3)
+	l = newLab(t, partitions, 3, 1)
 	l.config = c
 	a, b, d = l.start("a"), l.start("b"), l.start("c")
 	l.place("a", "b", "c")
@@ -36,8 +36,9 @@ func sum(of func(s *Stats) uint64, nodes ...*labNode) (n uint64) {
 func lost(s *Stats) uint64   { return s.Lost }
 func copies(s *Stats) uint64 { return s.Copies }
 
-func TestReplicasFollow(t *testing.T) {
-	t.Parallel()
+func TestReplicasFollow(t *testing.T) { inLab(t, replicasFollow) }
+
+func replicasFollow(t *testing.T) {
 	l, a, b, c := three(t, 4, Config{})
 	outsider := l.start("d")
 	all := []*labNode{a, b, c, outsider}
@@ -70,13 +71,14 @@ func TestReplicasFollow(t *testing.T) {
 // TestPrimaryAnswersAlone: a replica that does not answer holds no write up
 // until the bound is reached; then writes are refused, and after a while the
 // replica is taken out of the in-sync set and writes go on.
-func TestPrimaryAnswersAlone(t *testing.T) {
-	t.Parallel()
+func TestPrimaryAnswersAlone(t *testing.T) { inLab(t, primaryAnswersAlone) }
+
+func primaryAnswersAlone(t *testing.T) {
 	l, a, _, c := three(t, 1, Config{MaxLag: 20})
 	l.same("a", "b", "c")
 	copied := sum(copies, c) // as a new replica
-	c.cut.Store(true)
-	c.sever()
+	l.known(a)
+	l.cut(c)
 	acknowledged, refused := 0, 0
 	for i := 0; refused == 0; i++ {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -104,7 +106,7 @@ func TestPrimaryAnswersAlone(t *testing.T) {
 	if r := l.partition(0).Replica("c"); r.State == topology.ReplicaInSync {
 		t.Errorf("c is %s and lags", r.State)
 	}
-	c.cut.Store(false)
+	l.cut()
 	l.inSync("a", "b", "c")
 	l.same("a", "b", "c")
 	if n := sum(copies, c) - copied; n != 0 {
@@ -114,28 +116,22 @@ func TestPrimaryAnswersAlone(t *testing.T) {
 
 // TestFailoverLosesAtMostTheLag: what the primary had alone is gone, counted
 // when it comes back, and everything else is there.
-func TestFailoverLosesAtMostTheLag(t *testing.T) {
-	t.Parallel()
+func TestFailoverLosesAtMostTheLag(t *testing.T) { inLab(t, failoverLosesAtMostTheLag) }
+
+func failoverLosesAtMostTheLag(t *testing.T) {
 	l, a, b, c := three(t, 1, Config{MaxLag: 10})
 	for i := range 20 {
 		a.set(fmt.Sprint("key-", i), "before")
 	}
 	l.same("a", "b", "c")
-	for _, n := range []*labNode{b, c} {
-		n.cut.Store(true)
-		n.sever()
-	}
-	for i := range 7 {
+	l.known(a)
+	l.cut(b, c)
+	for i := range 5 {
 		a.set(fmt.Sprint("key-", i), "alone")
 		a.set(fmt.Sprint("only-", i%3), "alone")
-		if i == 4 {
-			break // 10 in all
-		}
 	}
 	a.kill()
-	for _, n := range []*labNode{b, c} {
-		n.cut.Store(false)
-	}
+	l.cut()
 	a.fail()
 	for i := range 20 {
 		b.set(fmt.Sprint("after-", i), "after")
@@ -165,62 +161,63 @@ func eventsOf(t *testing.T, n *labNode, count int) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.addr()+"/kv/events", nil)
-	if err != nil {
-		t.Fatal(err)
+	w := &lines{ResponseRecorder: httptest.NewRecorder(), left: count, enough: cancel}
+	n.ServeEvents(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/kv/events", nil))
+	return w.Body.String()
+}
+
+// lines ends a request when enough events were written.
+type lines struct {
+	*httptest.ResponseRecorder
+	left   int
+	enough func()
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	if l.left--; l.left == 0 {
+		l.enough()
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	var text strings.Builder
-	for r := bufio.NewScanner(resp.Body); count > 0 && r.Scan(); {
-		text.WriteString(r.Text() + "\n")
-		if r.Text() == "" {
-			count--
-		}
-	}
-	return text.String()
+	return l.ResponseRecorder.Write(b)
 }
 
 // TestNewPrimaryTakesTheLongestJournal: of the survivors, whichever is promoted.
 func TestNewPrimaryTakesTheLongestJournal(t *testing.T) {
-	t.Parallel()
 	for _, ahead := range []string{"b", "c"} {
 		t.Run(ahead, func(t *testing.T) {
-			t.Parallel()
-			l, a, b, c := three(t, 1, Config{})
-			l.same("a", "b", "c")
-			behind := map[string]*labNode{"b": c, "c": b}[ahead]
-			behind.cut.Store(true)
-			behind.sever()
-			for i := range 50 {
-				a.set(fmt.Sprint("key-", i), "v")
-			}
-			l.same("a", ahead)
-			a.kill()
-			behind.cut.Store(false)
-			a.fail()
-			for i := range 50 {
-				if got := behind.get(fmt.Sprint("key-", i)); got != "v" {
-					t.Errorf("key-%d: got %q though %s had it", i, got, ahead)
+			inLab(t, func(t *testing.T) {
+				l, a, b, c := three(t, 1, Config{})
+				l.same("a", "b", "c")
+				behind := map[string]*labNode{"b": c, "c": b}[ahead]
+				l.known(a)
+				l.cut(behind)
+				for i := range 50 {
+					a.set(fmt.Sprint("key-", i), "v")
 				}
-			}
-			a = l.start("a")
-			l.inSync("a", "b", "c")
-			l.same("a", "b", "c")
-			if n := sum(lost, a, b, c) + sum(copies, a); n != 0 {
-				t.Errorf("%d lost writes and copies, though one survivor had everything", n)
-			}
+				l.same("a", ahead)
+				a.kill()
+				l.cut()
+				a.fail()
+				for i := range 50 {
+					if got := behind.get(fmt.Sprint("key-", i)); got != "v" {
+						t.Errorf("key-%d: got %q though %s had it", i, got, ahead)
+					}
+				}
+				a = l.start("a")
+				l.inSync("a", "b", "c")
+				l.same("a", "b", "c")
+				if n := sum(lost, a, b, c) + sum(copies, a); n != 0 {
+					t.Errorf("%d lost writes and copies, though one survivor had everything", n)
+				}
+			})
 		})
 	}
 }
 
 // TestReplacedPrimaryIsRefused: one that has not heard of its successor cannot
 // reach the others, and its writes alone are lost.
-func TestReplacedPrimaryIsRefused(t *testing.T) {
-	t.Parallel()
+func TestReplacedPrimaryIsRefused(t *testing.T) { inLab(t, replacedPrimaryIsRefused) }
+
+func replacedPrimaryIsRefused(t *testing.T) {
 	l, a, b, c := three(t, 1, Config{})
 	a.set("key", "old")
 	l.same("a", "b", "c")
@@ -247,9 +244,10 @@ func TestReplacedPrimaryIsRefused(t *testing.T) {
 
 // TestRestartResumes: a node that was away for a while needs no copy, one that
 // was away for longer than the journal goes back does.
-func TestRestartResumes(t *testing.T) {
-	t.Parallel()
-	l, a, _, c := three(t, 1, Config{Keep: 1000})
+func TestRestartResumes(t *testing.T) { inLab(t, restartResumes) }
+
+func restartResumes(t *testing.T) {
+	l, a, _, c := three(t, 1, Config{Keep: 1000, MaxLag: 500})
 	a.set("first", "v")
 	l.same("a", "b", "c")
 	for _, writes := range []struct{ n, copies int }{{100, 0}, {2000, 1}} {
@@ -273,8 +271,9 @@ func TestRestartResumes(t *testing.T) {
 
 // TestPlannedMovesLoseNothing: a primary gives its role up when the others
 // have everything, and a learner becomes in-sync when it has.
-func TestPlannedMovesLoseNothing(t *testing.T) {
-	t.Parallel()
+func TestPlannedMovesLoseNothing(t *testing.T) { inLab(t, plannedMovesLoseNothing) }
+
+func plannedMovesLoseNothing(t *testing.T) {
 	l, a, _, _ := three(t, 1, Config{})
 	d := l.start("d")
 	ctx, stop := context.WithCancel(t.Context())
@@ -302,8 +301,9 @@ func TestPlannedMovesLoseNothing(t *testing.T) {
 
 // TestStaleReads: a replica answers when it is fresh enough, and not when it
 // does not know.
-func TestStaleReads(t *testing.T) {
-	t.Parallel()
+func TestStaleReads(t *testing.T) { inLab(t, staleReads) }
+
+func staleReads(t *testing.T) {
 	l, a, b, _ := three(t, 1, Config{})
 	a.set("key", "v")
 	l.same("a", "b", "c")
@@ -311,21 +311,35 @@ func TestStaleReads(t *testing.T) {
 		got, err := b.Get(t.Context(), "key", time.Minute)
 		return err == nil && got.Node == "b" && string(got.Value) == "v"
 	})
-	b.cut.Store(true)
-	b.sever()
+	l.cut(b)
 	a.set("key", "newer")
-	l.eventually("b asks the primary", func() bool {
-		got, err := b.Get(t.Context(), "key", 50*time.Millisecond)
-		return err == nil && got.Node == "a" && string(got.Value) == "newer"
+	l.eventually("b does not answer by itself", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		got, err := b.Get(ctx, "key", 50*time.Millisecond)
+		return err != nil && got.Node == ""
 	})
 	if got, err := b.Get(t.Context(), "key", time.Minute); err != nil || got.Node != "b" || string(got.Value) != "v" {
 		t.Errorf("b does not answer what it had a moment ago: %+v, %v", got, err)
 	}
+	l.cut()
+	if got, err := b.Get(t.Context(), "key", time.Nanosecond); err != nil || got.Node != "a" || string(got.Value) != "newer" {
+		t.Errorf("b does not ask the primary: %+v, %v", got, err)
+	}
+	// A clock of an earlier life says nothing.
+	b.kill()
+	b.fail()
+	b = l.start("b")
+	l.inSync("a", "b", "c")
+	if got, err := b.Get(t.Context(), "key", time.Nanosecond); err != nil || got.Node != "a" {
+		t.Errorf("b says that it is fresh: %+v, %v", got, err)
+	}
 }
 
 // TestAnswerEarly: acknowledged before the disk, and on it soon after.
-func TestAnswerEarly(t *testing.T) {
-	t.Parallel()
+func TestAnswerEarly(t *testing.T) { inLab(t, answerEarly) }
+
+func answerEarly(t *testing.T) {
 	l, a, _, _ := three(t, 2, Config{AnswerEarly: true})
 	for i := range 100 {
 		a.set(fmt.Sprint("key-", i), "v")
@@ -334,8 +348,9 @@ func TestAnswerEarly(t *testing.T) {
 }
 
 // TestLastReplicaComesBack: with its disk, everything is there.
-func TestLastReplicaComesBack(t *testing.T) {
-	t.Parallel()
+func TestLastReplicaComesBack(t *testing.T) { inLab(t, lastReplicaComesBack) }
+
+func lastReplicaComesBack(t *testing.T) {
 	l, a, b, c := three(t, 1, Config{})
 	for _, n := range []*labNode{b, c} {
 		n.kill()

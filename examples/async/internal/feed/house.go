@@ -1,9 +1,16 @@
 package feed
 
-import "time"
+import (
+	"time"
+
+	"github.com/skshohagmiah/clusterkit/topology"
+)
 
 const (
-	// houseEvery is how often journals are trimmed.
+	// silentWithin is how long a replica that counts may lack writes and not
+	// answer: then it is taken out, before it is a failover's choice.
+	silentWithin = 10 * time.Second
+	// houseEvery is how often journals are trimmed, and silence is noticed.
 	houseEvery = time.Second
 	// trimStep is the fewest writes that a journal is trimmed for.
 	trimStep = 256
@@ -19,7 +26,25 @@ func (n *Node) keepHouse() {
 			return
 		case <-t.C:
 			n.trim()
+			n.noticeSilence()
 		}
+	}
+}
+
+// noticeSilence takes replicas out that have writes to take and do not answer.
+func (n *Node) noticeSilence() {
+	parts := n.parts.Load()
+	if parts == nil {
+		return
+	}
+	for _, p := range *parts {
+		p.mu.Lock()
+		for id, f := range p.followers {
+			if f.counted && p.behind(f) > 0 && n.clock()-f.heard > silentWithin {
+				n.markOut(p, id, f, "it has not answered for "+silentWithin.String())
+			}
+		}
+		p.mu.Unlock()
 	}
 }
 
@@ -58,10 +83,14 @@ func (n *Node) needless(p *partition) uint64 {
 			if r.Node == n.me() {
 				continue
 			}
-			if f := p.followers[r.Node]; f == nil || !f.known {
+			switch f := p.followers[r.Node]; {
+			case r.State == topology.ReplicaLeaving || r.State == topology.ReplicaError:
+			case f == nil || !f.known:
 				low = p.base // it is away, or has not said where it is
-			} else if !f.stuck {
+			case !f.stuck:
 				low = min(low, f.at)
+			case f.copied > 0:
+				low = min(low, f.copied) // what follows on its copy
 			}
 		}
 	}

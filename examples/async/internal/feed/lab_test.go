@@ -4,73 +4,96 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
+	"net"
 	"net/http"
-	"net/http/httptest"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/skshohagmiah/clusterkit"
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
 	"github.com/skshohagmiah/clusterkit/hooks"
+	"github.com/skshohagmiah/clusterkit/internal/simnet"
 	"github.com/skshohagmiah/clusterkit/ring"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
 // lab is a cluster without consensus: one topology, to which tests apply
-// commands, real hooks, real stores, and real sockets on loopback.
+// commands, real hooks, real stores on disks in memory that crash, and a
+// network in memory. All of it runs in virtual time.
 type lab struct {
 	t          *testing.T
-	dir        string
 	partitions int
 	locator    ring.Locator
 	config     Config // of nodes that start from now on
+	net        *simnet.Network
+	disks      map[string]*vfs.MemFS
 
 	mu       sync.Mutex
+	rng      *rand.Rand
 	topology *topology.Topology
 	index    uint64
 	nodes    map[string]*labNode
 	change   chan struct{} // closed at the next commit
+	told     []Event       // by lives that are over
 }
 
 // labNode is one life of one node, and its Cluster.
 type labNode struct {
 	*Node
 	lab         *lab
-	id          string
+	id, ip      string
+	host        *simnet.Host
 	incarnation uint64
-	server      *httptest.Server
+	server      *http.Server
 	store       *store.Store
+	disk        *vfs.MemFS
 	dispatcher  *hooks.Dispatcher
-	stop        context.CancelFunc
+	stop        context.CancelFunc // nil when its life is over
 	running     sync.WaitGroup
-
-	cut atomic.Bool // takes no new connections
+	dead        atomic.Bool // it has no lease any more
 
 	mu     sync.Mutex
 	view   *topology.Topology
-	frozen bool // learns of no commit
+	frozen bool // learns of no commit, and commits nothing
 	wakes  map[chan struct{}]bool
 }
 
-func newLab(t *testing.T, partitions, replicas int) *lab {
+// inLab runs a test in virtual time.
+func inLab(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, test)
+}
+
+func newLab(t *testing.T, partitions, replicas int, seed uint64) *lab {
 	t.Helper()
 	locator, err := ring.NewLocator(ring.XXHash64, partitions)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{t: t, dir: t.TempDir(), partitions: partitions, locator: locator, topology: &topology.Topology{}, nodes: make(map[string]*labNode), change: make(chan struct{})}
+	l := &lab{
+		t: t, partitions: partitions, locator: locator, topology: &topology.Topology{}, nodes: make(map[string]*labNode), change: make(chan struct{}),
+		net: simnet.New(seed), disks: make(map[string]*vfs.MemFS), rng: rand.New(rand.NewPCG(seed, 1)),
+	}
 	l.commit(topology.Found{ClusterID: "lab", Hash: "xxhash64", Config: topology.Config{
 		ClusterName: "lab", PartitionCount: partitions, ReplicationFactor: replicas,
 	}})
 	t.Cleanup(func() {
+		l.cut()
 		for _, n := range l.nodes {
-			n.kill()
+			n.end()
 		}
 	})
 	return l
@@ -164,11 +187,23 @@ func (l *lab) partition(i int) *topology.Partition {
 // start starts a node, again if it was killed, and registers it.
 func (l *lab) start(id string) *labNode {
 	l.t.Helper()
-	s, err := store.Open(filepath.Join(l.dir, id), slog.New(slog.DiscardHandler))
+	fs := l.disks[id]
+	if fs == nil {
+		fs = vfs.NewCrashableMem()
+		l.disks[id] = fs
+	}
+	if err := fs.MkdirAll("kv", 0o755); err != nil {
+		l.t.Fatal(err)
+	}
+	s, err := store.Open("kv", slog.New(slog.DiscardHandler), store.On(errorfs.Wrap(fs, errorfs.InjectorFunc(l.slowDisk))))
+	if err == nil {
+		err = s.Bind("lab")
+	}
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	n := &labNode{lab: l, id: id, incarnation: 1, store: s, wakes: make(map[chan struct{}]bool)}
+	ip := "10.0.0." + strconv.Itoa(int(id[0]))
+	n := &labNode{lab: l, id: id, ip: ip, host: l.net.Host(ip), incarnation: 1, store: s, disk: fs, wakes: make(map[chan struct{}]bool)}
 	l.mu.Lock()
 	if old := l.topology.Node(id); old != nil {
 		n.incarnation = old.Incarnation + 1
@@ -176,12 +211,16 @@ func (l *lab) start(id string) *labNode {
 	n.view = l.topology
 	l.mu.Unlock()
 	c := l.config
-	c.Cluster, c.Store, c.Service = n, s, "kv"
+	c.Cluster, c.Store, c.Service, c.Dial = n, s, "kv", n.dial
 	n.Node = New(c)
 	mux := http.NewServeMux()
 	n.Register(mux)
-	mux.HandleFunc("GET /kv/events", n.ServeEvents)
-	n.server = httptest.NewServer(n.gate(mux))
+	listener, err := n.host.Listen(n.addr())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	n.server = &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0)}
+	n.running.Go(func() { _ = n.server.Serve(listener) })
 	n.dispatcher = hooks.New(hooks.Config{
 		NodeID: id, UUID: "uuid-" + id, Incarnation: n.incarnation, Source: n, Acker: n, Cursor: noCursor{},
 		Parallel: 4, Logger: slog.New(slog.DiscardHandler),
@@ -197,43 +236,80 @@ func (l *lab) start(id string) *labNode {
 	return n
 }
 
-func (n *labNode) addr() string { return strings.TrimPrefix(n.server.URL, "http://") }
+// slowDisk has the syncs of write-ahead logs take time.
+func (l *lab) slowDisk(op errorfs.Op) error {
+	switch op.Kind {
+	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+		if strings.HasSuffix(op.Path, ".log") {
+			l.mu.Lock()
+			d := time.Duration(l.rng.Int64N(int64(3 * time.Millisecond)))
+			l.mu.Unlock()
+			time.Sleep(d)
+		}
+	}
+	return nil
+}
+
+func (n *labNode) addr() string { return n.ip + ":80" }
+
+func (n *labNode) dial(ctx context.Context, _, addr string) (net.Conn, error) {
+	return n.host.DialContext(ctx, addr)
+}
 
 // registration registers the node with a kv address.
 func (n *labNode) registration(addr string) topology.Command {
 	return topology.RegisterNode{Node: topology.Node{ID: n.id, UUID: "uuid-" + n.id, Incarnation: n.incarnation, Services: map[string]string{"kv": addr}}}
 }
 
-// gate refuses connections while the node is cut off.
-func (n *labNode) gate(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if n.cut.Load() {
-			http.Error(w, "cut off", http.StatusServiceUnavailable)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+// cut keeps everything from and to nodes back; no nodes end all cuts.
+func (l *lab) cut(nodes ...*labNode) {
+	l.net.Heal()
+	for _, n := range nodes {
+		l.net.Isolate(n.ip)
+	}
 }
 
-// kill ends a node's life: its connections break, its data stays.
+// kill is kill -9, and a loss of power: connections break, and what was not on
+// disk may be gone.
 func (n *labNode) kill() {
 	if n.stop == nil {
 		return
 	}
-	n.server.CloseClientConnections()
-	n.Node.Close()
+	n.dead.Store(true) // it answers nothing from here on: its lease has no holder
+	n.lab.mu.Lock()
+	percent := n.lab.rng.IntN(101)
+	next := n.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: n.lab.rng})
+	n.lab.mu.Unlock()
+	n.host.Crash()
+	n.end()
+	n.lab.disks[n.id] = next
+}
+
+// end ends a node's life.
+func (n *labNode) end() {
+	if n.stop == nil {
+		return
+	}
 	n.stop()
-	n.server.Close()
+	if err := n.server.Close(); err != nil {
+		n.lab.t.Error(err)
+	}
+	n.Node.Close()
 	n.running.Wait()
 	if err := n.store.Close(); err != nil {
 		n.lab.t.Error(err)
 	}
+	n.lab.mu.Lock()
+	n.lab.told = append(n.lab.told, n.events.kept...)
+	n.lab.mu.Unlock()
 	n.stop = nil
 }
 
 // fail is the commit that a node's death leads to.
-func (n *labNode) fail() {
-	n.lab.commit(topology.FailNode{Node: n.id, UUID: "uuid-" + n.id, Incarnation: n.incarnation, Reason: topology.DownCrash})
+func (n *labNode) fail() { n.lab.commit(n.death(topology.DownCrash)) }
+
+func (n *labNode) death(reason topology.DownReason) topology.Command {
+	return topology.FailNode{Node: n.id, UUID: "uuid-" + n.id, Incarnation: n.incarnation, Reason: reason}
 }
 
 // place puts every partition on the nodes, the first being primary.
@@ -316,12 +392,19 @@ func (l *lab) indexOf(key string) int { return l.locator.Locate(key) }
 
 func (n *labNode) IsPrimary(p *topology.Partition) bool {
 	now := n.Snapshot().Partitions[p.Index]
-	return now.Serving() == n.id && now.PrimaryIncarnation == n.incarnation
+	return !n.dead.Load() && now.Serving() == n.id && now.PrimaryIncarnation == n.incarnation
 }
 
 func (n *labNode) GetMyNodeID() string { return n.id }
 
-func (n *labNode) Ack(_ context.Context, a topology.Ack) error {
+func (n *labNode) Ack(ctx context.Context, a topology.Ack) error {
+	n.lab.mu.Lock()
+	d := time.Duration(n.lab.rng.Int64N(int64(10 * time.Millisecond)))
+	n.lab.mu.Unlock()
+	time.Sleep(d) // consensus takes a while
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	n.lab.commit(a)
 	return nil
 }
@@ -346,6 +429,12 @@ func (n *labNode) Token(p *topology.Partition) (clusterkit.Token, error) {
 
 // MarkOutOfSync implements Cluster.
 func (n *labNode) MarkOutOfSync(_ context.Context, owned clusterkit.Token, id string) error {
+	n.mu.Lock()
+	frozen := n.frozen
+	n.mu.Unlock()
+	if frozen {
+		return clusterkit.ErrUnavailable
+	}
 	if r := n.Snapshot().Partitions[owned.Partition].Replica(id); r != nil {
 		n.lab.commit(topology.MarkReplica{Partition: owned.Partition, Epoch: owned.Epoch, Node: id, Session: r.Session})
 	}
@@ -419,6 +508,12 @@ func (l *lab) same(ids ...string) {
 	}
 }
 
+// known waits until the primary knows that its followers have everything.
+func (l *lab) known(n *labNode) {
+	l.t.Helper()
+	l.eventually("the followers of "+n.id+" have everything, and it knows", func() bool { s := n.lags(); return s.Lag == 0 })
+}
+
 // eventually asks again until it holds.
 func (l *lab) eventually(what string, holds func() bool) {
 	l.t.Helper()
@@ -429,30 +524,4 @@ func (l *lab) eventually(what string, holds func() bool) {
 		}
 		<-time.After(2 * time.Millisecond)
 	}
-}
-
-// sever ends the connections by which others reach the node.
-func (n *labNode) sever() {
-	n.server.CloseClientConnections()
-	for _, other := range n.lab.others(n.id) {
-		other.Node.mu.Lock()
-		p := other.peers[n.id]
-		delete(other.peers, n.id)
-		other.Node.mu.Unlock()
-		if p != nil {
-			p.wire.Close()
-		}
-	}
-}
-
-// others returns the nodes that run, but for one.
-func (l *lab) others(id string) (out []*labNode) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for other, n := range l.nodes {
-		if other != id && n.stop != nil {
-			out = append(out, n)
-		}
-	}
-	return out
 }

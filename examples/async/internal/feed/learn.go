@@ -24,6 +24,8 @@ const (
 	// learnWithin is how long one call of the hook looks for a primary that
 	// lets it learn. ClusterKit calls again.
 	learnWithin = 5 * time.Second
+	// dropWithin bounds what is waited for the primary before data goes.
+	dropWithin = time.Second
 	// catchUpWithin is how long the stream may take to bring a learner up to
 	// date before the primary is asked again whether it can.
 	catchUpWithin = 2 * time.Second
@@ -45,7 +47,7 @@ func (n *Node) Transition(ctx context.Context, t clusterkit.Transition) error {
 	}
 	switch t.After {
 	case clusterkit.RoleLearner:
-		return n.learn(ctx, p, t.Epoch)
+		return n.learn(ctx, p, t.Epoch, t.Session)
 	case clusterkit.RolePrimary:
 		// Requests open the epoch as well. The hook is not to wait for other
 		// nodes: they may wait for their hooks.
@@ -55,15 +57,29 @@ func (n *Node) Transition(ctx context.Context, t clusterkit.Transition) error {
 	case clusterkit.RoleRevoked:
 		return n.drain(ctx, p)
 	case clusterkit.RoleNone:
-		return n.drop(p)
+		return n.drop(ctx, p)
 	case clusterkit.RoleReplica, clusterkit.RoleLeaving:
 		// The data is here, and stays.
 	}
 	return nil
 }
 
-// drop removes a partition that this node is to hold no more.
-func (n *Node) drop(p *partition) error {
+// drop removes a partition that this node is to hold no more. What only this
+// node has is counted first, if the primary answers: it is lost with it.
+func (n *Node) drop(ctx context.Context, p *partition) error {
+	p.mu.Lock()
+	end := p.end
+	p.mu.Unlock()
+	if primary := n.c.Cluster.Snapshot().Partitions[p.index].Primary; end != (store.Version{}) && primary != "" && primary != n.me() {
+		ctx, cancel := context.WithTimeout(ctx, dropWithin)
+		if a, err := n.join(ctx, p, primary); err == nil {
+			err = n.countLost(p, primary, a)
+			if err != nil {
+				n.c.Logger.Warn("what is dropped was not compared", "partition", topology.Name(p.index), "error", err)
+			}
+		}
+		cancel()
+	}
 	p.mu.Lock()
 	p.demote()
 	p.copying = true
@@ -88,23 +104,28 @@ func (n *Node) clear(p *partition) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.history, p.base, p.end = nil, 0, store.Version{}
-	p.fresh, p.caughtUp, p.needless = 0, false, 0
+	p.fresh, p.consent, p.needless = 0, 0, 0
 	return nil
 }
 
-// learn returns nil when this node has had, at some moment, all that its
-// primary had. If the primary's journal goes on from this node's, the stream
-// brings the rest; otherwise what is here is replaced by a copy first.
-func (n *Node) learn(ctx context.Context, p *partition, epoch uint64) error {
+// learn returns nil when the primary counts this node among those that its
+// writes wait for, which it does when this node has nearly everything. If the
+// primary's journal goes on from this node's, the stream brings the rest;
+// otherwise what is here is replaced by a copy first.
+func (n *Node) learn(ctx context.Context, p *partition, epoch, session uint64) error {
 	p.mu.Lock()
 	p.raise(epoch)
-	p.caughtUp, p.copying = false, false
+	if p.consent == session {
+		p.mu.Unlock()
+		return nil // it has said so already, and must not change its mind
+	}
+	p.copying = false
 	p.mu.Unlock()
 	start, cancel := context.WithTimeout(ctx, learnWithin)
 	defer cancel()
 	for {
 		changed := n.changed()
-		err := n.attempt(ctx, p)
+		err := n.attempt(ctx, p, session)
 		if err == nil {
 			return nil
 		}
@@ -115,7 +136,7 @@ func (n *Node) learn(ctx context.Context, p *partition, epoch uint64) error {
 }
 
 // attempt joins the primary of now, and follows.
-func (n *Node) attempt(ctx context.Context, p *partition) error {
+func (n *Node) attempt(ctx context.Context, p *partition, session uint64) error {
 	now := n.c.Cluster.Snapshot()
 	primary := now.Partitions[p.index].Primary
 	switch {
@@ -124,21 +145,7 @@ func (n *Node) attempt(ctx context.Context, p *partition) error {
 	case primary == n.me():
 		return errors.New("this node is the primary")
 	}
-	p.mu.Lock()
-	m := askMessage{partition: p.index, epoch: p.epoch, end: p.end, history: p.history}
-	p.mu.Unlock()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	join, stop := context.WithTimeout(ctx, learnWithin)
-	defer stop()
-	answer, err := n.ask(join, primary, kindJoin, m.append(nil))
-	if err != nil {
-		return err
-	}
-	if answer.Kind != proto.OK {
-		return fmt.Errorf("node %s does not lead yet", primary)
-	}
-	a, err := decodeJoinAnswer(answer.Body)
+	a, err := n.join(ctx, p, primary)
 	if err != nil {
 		return err
 	}
@@ -147,16 +154,33 @@ func (n *Node) attempt(ctx context.Context, p *partition) error {
 			return err
 		}
 	}
-	return n.catchUp(ctx, p)
+	return n.catchUp(ctx, p, session)
 }
 
-// catchUp waits until the stream has brought everything, as long as it brings
-// something.
-func (n *Node) catchUp(ctx context.Context, p *partition) error {
+// join asks a primary whether its journal goes on from this node's.
+func (n *Node) join(ctx context.Context, p *partition, primary string) (joinAnswer, error) {
+	p.mu.Lock()
+	m := askMessage{partition: p.index, epoch: p.epoch, end: p.end, history: p.history}
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, learnWithin)
+	defer cancel()
+	answer, err := n.ask(ctx, primary, kindJoin, m.append(nil))
+	if err != nil {
+		return joinAnswer{}, err
+	}
+	if answer.Kind != proto.OK {
+		return joinAnswer{}, fmt.Errorf("node %s does not lead yet", primary)
+	}
+	return decodeJoinAnswer(answer.Body)
+}
+
+// catchUp waits until the primary counts this node, as long as the stream
+// brings something.
+func (n *Node) catchUp(ctx context.Context, p *partition, session uint64) error {
 	var before, now store.Version
 	for {
 		wait, cancel := context.WithTimeout(ctx, catchUpWithin)
-		err := n.await(wait, p, func() bool { now = p.end; return p.caughtUp })
+		err := n.await(wait, p, func() bool { now = p.end; return p.consent == session })
 		cancel()
 		if err == nil || now == before {
 			return err
@@ -238,7 +262,7 @@ func (n *Node) request(ctx context.Context, p *partition, primary string) (*http
 	}
 	target := url.URL{
 		Scheme: "http", Host: source.Service(n.c.Service), Path: copyPath,
-		RawQuery: url.Values{"partition": {strconv.Itoa(p.index)}}.Encode(),
+		RawQuery: url.Values{"partition": {strconv.Itoa(p.index)}, "node": {n.me()}}.Encode(),
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {

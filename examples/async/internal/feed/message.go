@@ -26,20 +26,23 @@ type piece struct {
 	prev      store.Version // the journal up to where the groups go on
 	last      uint64        // the primary's last number
 	base      uint64        // up to here the journal is needed no more
+	leads     bool          // the sender was the primary when it said so
+	consent   uint64        // the session in which a learner counts; 0 for none
 	groups    []store.Group // none: only tells, and asks where the follower is
 }
 
 // appendMessage is what a primary sends to a follower: pieces of the journals
 // that the one leads and the other follows.
 type appendMessage struct {
-	// echo is the follower's own clock as of an answer that had arrived when
-	// the message was made: the pieces' last numbers are at least as new.
-	echo   uint64
-	pieces []piece
+	// echo is the follower's own clock, in its life, as of an answer that had
+	// arrived when the message was made: the pieces' last numbers are at least
+	// as new.
+	life, echo uint64
+	pieces     []piece
 }
 
 func (m *appendMessage) append(b []byte) []byte {
-	b = binary.AppendUvarint(b, m.echo)
+	b = binary.AppendUvarint(binary.AppendUvarint(b, m.life), m.echo)
 	for i := range m.pieces {
 		p := &m.pieces[i]
 		b = binary.AppendUvarint(b, uint64(p.partition))
@@ -47,6 +50,7 @@ func (m *appendMessage) append(b []byte) []byte {
 		b = appendVersion(b, p.prev)
 		b = binary.AppendUvarint(b, p.last)
 		b = binary.AppendUvarint(b, p.base)
+		b = binary.AppendUvarint(append(b, flag(p.leads)), p.consent)
 		b = appendGroups(b, p.groups)
 	}
 	return b
@@ -54,9 +58,10 @@ func (m *appendMessage) append(b []byte) []byte {
 
 func decodeAppend(b []byte) (m appendMessage, err error) {
 	f := fields{b: b}
-	m.echo = f.uvarint()
+	m.life, m.echo = f.uvarint(), f.uvarint()
 	for len(f.b) > 0 && !f.bad {
 		p := piece{partition: f.partition(), epoch: f.uvarint(), prev: f.version(), last: f.uvarint(), base: f.uvarint()}
+		p.leads, p.consent = f.byte() == 1, f.uvarint()
 		p.groups = f.groups(p.partition)
 		m.pieces = append(m.pieces, p)
 	}
@@ -72,14 +77,15 @@ type place struct {
 	end    store.Version // zero: it knows nothing, and must copy
 }
 
-// appendAnswer has a place for each piece, and the follower's clock.
+// appendAnswer has a place for each piece, and the follower's clock, which
+// began with its life.
 type appendAnswer struct {
-	clock  uint64
-	places []place
+	life, clock uint64
+	places      []place
 }
 
 func (a *appendAnswer) append(b []byte) []byte {
-	b = binary.AppendUvarint(b, a.clock)
+	b = binary.AppendUvarint(binary.AppendUvarint(b, a.life), a.clock)
 	for _, p := range a.places {
 		b = appendVersion(append(b, p.status), p.end)
 	}
@@ -88,7 +94,7 @@ func (a *appendAnswer) append(b []byte) []byte {
 
 func decodeAppendAnswer(b []byte, n int) (a appendAnswer, err error) {
 	f := fields{b: b}
-	a.clock = f.uvarint()
+	a.life, a.clock = f.uvarint(), f.uvarint()
 	for len(f.b) > 0 && !f.bad {
 		a.places = append(a.places, place{status: f.byte(), end: f.version()})
 	}
@@ -120,6 +126,26 @@ func decodeAsk(b []byte) (m askMessage, err error) {
 		return m, errMalformed
 	}
 	return m, nil
+}
+
+// tailAnswer is where a journal ends on disk, and which epoch its node opened
+// last, in this life.
+type tailAnswer struct {
+	end store.Version
+	led uint64
+}
+
+func (a *tailAnswer) append(b []byte) []byte {
+	return binary.AppendUvarint(appendVersion(b, a.end), a.led)
+}
+
+func decodeTailAnswer(b []byte) (a tailAnswer, err error) {
+	f := fields{b: b}
+	a = tailAnswer{end: f.version(), led: f.uvarint()}
+	if f.bad || len(f.b) > 0 {
+		return a, errMalformed
+	}
+	return a, nil
 }
 
 // joinAnswer tells a learner how to go on.

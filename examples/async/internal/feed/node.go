@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -68,7 +70,7 @@ type Config struct {
 	MaxLag uint64
 	// Keep is how many writes of a partition its journal keeps for a replica
 	// that does not have them; one that is further behind copies in bulk.
-	// Default DefaultKeep.
+	// Default DefaultKeep; at least MaxLag.
 	Keep uint64
 	// Gather is how long a primary waits for more to send along when a
 	// follower is to be sent something. Default DefaultGather; negative for
@@ -77,6 +79,8 @@ type Config struct {
 	// AnswerEarly has a write acknowledged when the primary has received it,
 	// and not only when it is on the primary's disk.
 	AnswerEarly bool
+	// Dial makes connections to other nodes; nil for the machine's network.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Logger hears of what happens; nil for nobody.
 	Logger *slog.Logger
 }
@@ -88,8 +92,12 @@ func (c Config) withDefaults() Config {
 	if c.Keep == 0 {
 		c.Keep = DefaultKeep
 	}
+	c.Keep = max(c.Keep, c.MaxLag) // else an in-sync replica would have to copy
 	if c.Gather == 0 {
 		c.Gather = DefaultGather
+	}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{}).DialContext
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -109,6 +117,8 @@ type Node struct {
 	retired atomic.Bool
 	counts  counters
 	events  *events
+	life    uint64       // no two lives of a node have the same
+	landing atomic.Int64 // appended, and not yet known to be on disk
 
 	mu      sync.Mutex
 	closed  bool
@@ -127,10 +137,12 @@ type peer struct {
 // routes and its Transition before the cluster starts.
 func New(c Config) *Node {
 	n := &Node{
-		c: c.withDefaults(), began: time.Now(), change: make(chan struct{}), events: newEvents(),
+		c: c.withDefaults(), began: time.Now(), life: rand.Uint64(), change: make(chan struct{}), events: newEvents(),
 		peers: make(map[string]*peer), senders: make(map[string]*sender),
-		copies: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2, IdleConnTimeout: 10 * time.Second, ResponseHeaderTimeout: sourceWithin + time.Second}},
 	}
+	n.copies = &http.Client{Transport: &http.Transport{
+		DialContext: n.c.Dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: 10 * time.Second, ResponseHeaderTimeout: sourceWithin + time.Second,
+	}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.tasks.Go(n.follow)
 	n.tasks.Go(n.keepHouse)
@@ -230,7 +242,7 @@ func (n *Node) load() (*[]*partition, error) {
 		if err != nil {
 			return nil, err
 		}
-		parts[i] = &partition{index: i, base: j.Base, end: j.End, epoch: j.End.Epoch, history: h}
+		parts[i] = &partition{index: i, base: j.Base, end: j.End, epoch: j.End.Epoch, history: h, consents: make(map[string]uint64)}
 	}
 	n.parts.Store(&parts)
 	return &parts, nil
@@ -246,6 +258,7 @@ func (n *Node) follow() {
 		if parts := n.parts.Load(); parts != nil {
 			for _, p := range *parts {
 				p.mu.Lock()
+				p.prune(t)
 				n.enlist(p, t)
 				p.mu.Unlock()
 			}
@@ -303,7 +316,7 @@ func (n *Node) start(id string, kind byte, body []byte) *wire.Call {
 		if p != nil {
 			n.tasks.Go(p.wire.Close) // its calls fail, and go to the new address
 		}
-		p = &peer{addr: addr, to: to, wire: wire.NewPeer(wire.Dialer(addr, proto.StreamPath, to))}
+		p = &peer{addr: addr, to: to, wire: wire.NewPeer(wire.DialerOver(n.c.Dial, addr, proto.StreamPath, to))}
 		n.peers[id] = p
 	}
 	return p.wire.Start(kind, body)

@@ -13,9 +13,13 @@ import (
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
-// surveyWithin bounds what a new primary waits for other replicas: who does
-// not answer by then may have writes that are lost with it.
-const surveyWithin = 300 * time.Millisecond
+const (
+	// surveyWithin bounds what a new primary waits for other replicas: who does
+	// not answer by then may have writes that are lost with it.
+	surveyWithin = 300 * time.Millisecond
+	// pullWithin bounds what it waits for the writes of one that did answer.
+	pullWithin = 5 * time.Second
+)
 
 // open has an epoch opened, unless that is under way, and returns a channel
 // that is closed when the attempt has ended. The caller holds the partition's
@@ -49,14 +53,8 @@ func (n *Node) open(p *partition, epoch uint64) <-chan struct{} {
 // what an in-sync replica has beyond it, which fences the epochs before there,
 // and marks in the journal where the new epoch begins.
 func (n *Node) begin(ctx context.Context, p *partition, epoch uint64) error {
-	t := n.c.Cluster.Snapshot()
-	survey, cancel := context.WithTimeout(ctx, surveyWithin)
-	defer cancel()
-	if best := n.survey(survey, t, p, epoch); best.node != "" {
-		if err := n.pull(survey, p, epoch, best); err != nil {
-			n.c.Logger.Warn("what another replica has more was not taken over", "partition", topology.Name(p.index), "node", best.node, "error", err)
-		}
-	}
+	others := n.survey(ctx, n.c.Cluster.Snapshot(), p, epoch)
+	n.takeOver(ctx, p, epoch, others)
 	p.mu.Lock()
 	if !p.raise(epoch) {
 		p.mu.Unlock()
@@ -64,8 +62,7 @@ func (n *Node) begin(ctx context.Context, p *partition, epoch uint64) error {
 	}
 	began := store.Group{Partition: p.index, Epoch: epoch, First: p.end.Sequence + 1, Last: p.end.Sequence + 1}
 	h := p.history.with(epoch, began.First)
-	lost := max(p.heard, p.end.Sequence) - p.end.Sequence
-	first := len(p.history) == 0
+	event := n.loss(p, epoch, others)
 	commit, err := n.c.Store.Append([]store.Group{began}, map[int][]byte{p.index: h.append(nil)})
 	if err == nil {
 		p.end, p.history, p.copying = began.End(), h, false
@@ -82,32 +79,58 @@ func (n *Node) begin(ctx context.Context, p *partition, epoch uint64) error {
 	if !p.raise(epoch) || p.end != began.End() {
 		return errNotPrimary
 	}
-	p.opened, p.heard = epoch, 0
+	p.opened, p.led, p.heard = epoch, epoch, 0
 	n.enlist(p, n.c.Cluster.Snapshot())
-	if !first {
-		n.counts.missing.Add(lost)
-		n.note(Event{Kind: EventFailover, Partition: topology.Name(p.index), Epoch: epoch, Node: n.me(), Writes: lost, Bound: n.c.MaxLag})
+	for _, s := range others {
+		if f := p.followers[s.node]; f != nil {
+			p.place(f, s.end)
+		}
+	}
+	if event.Kind != "" {
+		n.counts.missing.Add(event.Writes)
+		n.note(event)
 	}
 	return nil
+}
+
+// loss returns the event that a new epoch is: none, if whoever led the one
+// before has told that it ended and where, and this node has all of it. The
+// caller holds the partition's lock.
+func (n *Node) loss(p *partition, epoch uint64, others []standing) Event {
+	e := Event{Kind: EventFailover, Partition: topology.Name(p.index), Epoch: epoch, Node: n.me(), Bound: n.c.MaxLag}
+	switch {
+	case epoch == 1, p.led == epoch-1:
+		return Event{}
+	case p.end == store.Version{}:
+		// Only a journal that was there once makes a replica in-sync.
+		e.Kind, e.Bound, e.Reason = EventEmpty, 0, "this node's journal is empty: its disk was lost, or nothing was ever written"
+		return e
+	}
+	for _, s := range others {
+		if s.led == epoch-1 && p.history.includes(s.end, p.end.Sequence) {
+			return Event{}
+		}
+	}
+	e.Writes = max(p.heard, p.end.Sequence) - p.end.Sequence
+	return e
 }
 
 // standing is where a replica's journal ends.
 type standing struct {
 	node string
-	end  store.Version
+	tailAnswer
 }
 
 // survey asks the other in-sync replicas where they are, from when on they
-// follow no earlier primary, and returns the one that is furthest; none if
-// this node is.
-func (n *Node) survey(ctx context.Context, t *clusterkit.Topology, p *partition, epoch uint64) standing {
+// follow no earlier primary, and returns those that answered, the furthest
+// first.
+func (n *Node) survey(ctx context.Context, t *clusterkit.Topology, p *partition, epoch uint64) []standing {
+	ctx, cancel := context.WithTimeout(ctx, surveyWithin)
+	defer cancel()
 	var asked sync.WaitGroup
 	replicas := t.Partitions[p.index].Replicas
-	ends := make([]standing, len(replicas))
-	p.mu.Lock()
-	mine := p.end
-	p.mu.Unlock()
-	m := askMessage{partition: p.index, epoch: epoch, end: mine}
+	found := make([]standing, len(replicas))
+	m := askMessage{partition: p.index, epoch: epoch}
 	for k, r := range replicas {
 		if r.Node == n.me() || r.State != clusterkit.ReplicaInSync || !t.Active(r.Node) {
 			continue
@@ -117,15 +140,29 @@ func (n *Node) survey(ctx context.Context, t *clusterkit.Topology, p *partition,
 			if err != nil || answer.Kind != proto.OK {
 				return
 			}
-			f := fields{b: answer.Body}
-			if end := f.version(); !f.bad {
-				ends[k] = standing{r.Node, end}
+			if a, err := decodeTailAnswer(answer.Body); err == nil {
+				found[k] = standing{r.Node, a}
 			}
 		})
 	}
 	asked.Wait()
-	best := slices.MaxFunc(append(ends, standing{end: mine}), func(a, b standing) int { return a.end.Compare(b.end) })
-	return best
+	found = slices.DeleteFunc(found, func(s standing) bool { return s.node == "" })
+	slices.SortStableFunc(found, func(a, b standing) int { return b.end.Compare(a.end) })
+	return found
+}
+
+// takeOver appends what others have beyond this node: all that the furthest
+// has, or if that fails, what the next one has.
+func (n *Node) takeOver(ctx context.Context, p *partition, epoch uint64, others []standing) {
+	for _, s := range others {
+		ctx, cancel := context.WithTimeout(ctx, pullWithin)
+		err := n.pull(ctx, p, epoch, s)
+		cancel()
+		if err == nil {
+			return
+		}
+		n.c.Logger.Warn("what another replica has more was not taken over", "partition", topology.Name(p.index), "node", s.node, "error", err)
+	}
 }
 
 // pull appends what another replica has beyond this one.
@@ -180,7 +217,11 @@ func (n *Node) extend(p *partition, epoch uint64, prev store.Version, groups []s
 // node does not serve by the topology that asks for this.
 func (n *Node) drain(ctx context.Context, p *partition) error {
 	return n.await(ctx, p, func() bool {
-		if now := n.c.Cluster.Snapshot().Partitions[p.index]; p.opened != now.Epoch {
+		t := n.c.Cluster.Snapshot()
+		if p.prune(t); len(p.consents) > 0 {
+			return false // the next primary must know that it counts
+		}
+		if p.opened != t.Partitions[p.index].Epoch {
 			return true
 		}
 		for _, f := range p.followers {

@@ -1,10 +1,12 @@
 package feed
 
 import (
+	"math"
 	"sync"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
+	"github.com/skshohagmiah/clusterkit/topology"
 )
 
 // partition is what this node knows of one partition.
@@ -21,6 +23,8 @@ type partition struct {
 	// opened is the epoch in which this node leads; 0 for none.
 	// Invariant: opened is 0 or epoch.
 	opened uint64
+	// led is the last epoch that this node opened in this life.
+	led uint64
 	// The journal: its groups are those above base and up to end.
 	// The zero end is that of a node which must copy before it can follow.
 	history history
@@ -36,8 +40,9 @@ type partition struct {
 	heard uint64
 	// fresh is until when, by this node's clock, it lacks nothing; 0 for never.
 	fresh time.Duration
-	// caughtUp: it lacked nothing at some moment since it began to learn.
-	caughtUp bool
+	// consent is the session in which the primary counts this node among those
+	// that its writes wait for: a learner may say that it is in-sync.
+	consent uint64
 	// needless is up to where the primary needs the journal no more.
 	needless uint64
 
@@ -47,6 +52,10 @@ type partition struct {
 	tail      []store.Group
 	tailSize  int
 	followers map[string]*follower
+	// consents are the sessions in which learners were told that they count.
+	// Until they are in-sync, or have another session, they might become so at
+	// any moment. Kept from one epoch of this node to its next.
+	consents map[string]uint64
 	// opening is closed when the attempt to open an epoch that is under way
 	// ends; nil when there is none.
 	opening chan struct{}
@@ -57,14 +66,25 @@ type follower struct {
 	sender *sender
 	queued bool // the sender has been told of the partition
 	inSync bool
-	known  bool   // it has said where it is in this epoch
-	ask    bool   // where it is has to be asked again
-	stuck  bool   // what it has is of no use: it must copy
-	at     uint64 // it has everything up to here, on disk
+	// counted: writes wait for it when it is MaxLag behind. Every replica that
+	// is in-sync is, and every learner that may say so.
+	counted bool
+	session uint64 // the replica's
+	known   bool   // it has said where it is in this epoch
+	ask     bool   // where it is has to be asked again
+	stuck   bool   // what it has is of no use: it must copy
+	at      uint64 // it has everything up to here, on disk
+	// copied is where the journal goes on for it, after the copy that it was
+	// sent last; 0 when it needs none.
+	copied uint64
+	heard  time.Duration // when it answered last
 	// over is since when it lags more than is allowed; 0 when it does not.
 	over    time.Duration
 	marking bool
 }
+
+// unbounded is the lag of a replica of which nobody knows how far it is.
+const unbounded = math.MaxUint64
 
 // tailBytes bounds what a partition keeps in memory of its journal.
 const tailBytes = 1 << 20
@@ -128,12 +148,34 @@ func (p *partition) queue(f *follower) {
 	}
 }
 
-// behind returns how many writes a follower lacks, as far as is known.
+// behind returns how many writes a follower lacks; unbounded when it has not
+// said where it is, or is somewhere else.
 func (p *partition) behind(f *follower) uint64 {
 	if !f.known || f.stuck {
-		return p.end.Sequence - p.base
+		return unbounded
 	}
 	return p.end.Sequence - f.at
+}
+
+// place takes note of where a follower is, on its disk.
+func (p *partition) place(f *follower, end store.Version) {
+	f.known, f.ask = true, false
+	f.stuck = end == store.Version{} || end.Sequence < p.base || !p.history.includes(end, p.end.Sequence)
+	if !f.stuck {
+		f.at, f.copied = end.Sequence, 0
+	}
+}
+
+// prune forgets the consents that are used up, or void: the learner is
+// in-sync, was told to begin anew, or is none any more.
+func (p *partition) prune(t *topology.Topology) {
+	now := t.Partitions[p.index]
+	for node, session := range p.consents {
+		r := now.Replica(node)
+		if r == nil || r.State != topology.ReplicaLearner || r.Session != session || !t.Active(node) {
+			delete(p.consents, node)
+		}
+	}
 }
 
 // tailAfter returns the groups above a number as far as they are in memory, up

@@ -166,6 +166,11 @@ func (n *Node) local(ctx context.Context, kind byte, body []byte) (wire.Message,
 	case m := <-answered:
 		return m, nil
 	case <-ctx.Done():
+	}
+	select {
+	case m := <-answered: // what was answered at once counts, however late it is
+		return m, nil
+	default:
 		return wire.Message{}, ctx.Err()
 	}
 }

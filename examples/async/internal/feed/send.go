@@ -7,7 +7,6 @@ import (
 
 	"github.com/skshohagmiah/clusterkit"
 	"github.com/skshohagmiah/clusterkit/examples/async/internal/proto"
-	"github.com/skshohagmiah/clusterkit/examples/internal/store"
 )
 
 const (
@@ -29,7 +28,8 @@ type sender struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wake   chan struct{} // cap 1
-	echo   uint64        // the follower's clock in its last answer
+	// life and echo are the follower's, in its last answer.
+	life, echo uint64
 
 	mu    sync.Mutex
 	queue []*partition
@@ -70,11 +70,12 @@ func (n *Node) enlist(p *partition, t *clusterkit.Topology) {
 		}
 		f := p.followers[r.Node]
 		if f == nil {
-			f = &follower{sender: n.sender(r.Node)}
+			f = &follower{sender: n.sender(r.Node), heard: n.clock()}
 			p.queue(f)
 		}
-		if f.inSync = r.State == clusterkit.ReplicaInSync; !f.inSync {
-			f.over, f.marking = 0, false
+		f.inSync, f.session = r.State == clusterkit.ReplicaInSync, r.Session
+		if f.counted = f.inSync || p.consents[r.Node] == r.Session; !f.counted {
+			f.over = 0
 		}
 		kept[r.Node] = f
 	}
@@ -154,7 +155,7 @@ func (s *sender) collect() (m appendMessage, parts []*partition) {
 	queue := s.queue
 	s.queue = nil
 	s.mu.Unlock()
-	m.echo = s.echo
+	m.life, m.echo = s.life, s.echo
 	size := 0
 	for k, p := range queue {
 		if size >= messageBytes {
@@ -186,6 +187,11 @@ func (s *sender) piece(p *partition, limit int) (piece, bool) {
 	}
 	f.queued = false
 	out := piece{partition: p.index, epoch: p.opened, prev: p.end, last: p.end.Sequence, base: p.base}
+	// Looked at after the last number was: what follows is what the primary had
+	// while its right to speak for the partition held.
+	if out.leads = s.n.leads(s.n.c.Cluster.Snapshot(), p.index); out.leads && !f.inSync && f.counted {
+		out.consent = f.session
+	}
 	if !f.known || f.ask || f.stuck {
 		p.mu.Unlock()
 		return out, true
@@ -227,7 +233,7 @@ func (s *sender) exchange(m appendMessage, parts []*partition) bool {
 		}
 		return false
 	}
-	s.echo = a.clock
+	s.life, s.echo = a.life, a.clock
 	for k, p := range parts {
 		s.settle(p, m.pieces[k].epoch, a.places[k])
 	}
@@ -247,29 +253,45 @@ func (s *sender) settle(p *partition, epoch uint64, at place) {
 		return
 	}
 	was := f.stuck
-	f.known, f.ask = true, false
-	f.stuck = at.end == store.Version{} || at.end.Sequence < p.base || !p.history.includes(at.end, p.end.Sequence)
+	p.place(f, at.end)
+	f.heard = s.n.clock()
+	p.release()
 	if f.stuck {
-		if f.inSync {
-			s.n.markOut(p, s.to, f, "it cannot go on from where it is")
+		if !f.inSync {
+			// It has no consent any more: it copies, or has another life.
+			delete(p.consents, s.to)
+			f.counted = false
 		}
+		s.n.markOut(p, s.to, f, "it cannot go on from where it is")
 		if !was {
 			s.n.c.Logger.Info("a replica must copy", "partition", p.index, "node", s.to, "at", at.end.String(), "base", p.base, "end", p.end.String())
 		}
-		p.release()
 		return
 	}
-	f.at = at.end.Sequence
-	p.release()
+	s.admit(p, f)
 	if f.at < p.end.Sequence {
 		p.queue(f)
 	}
 }
 
+// admit lets a learner that has nearly everything say that it is in-sync: from
+// here on writes wait for it, as they do for one that is. The caller holds the
+// partition's lock.
+func (s *sender) admit(p *partition, f *follower) {
+	if f.counted || p.behind(f) > s.n.c.MaxLag/2 || !s.n.leads(s.n.c.Cluster.Snapshot(), p.index) {
+		return
+	}
+	p.consents[s.to] = f.session
+	f.counted = true
+	p.queue(f)
+}
+
 // markOut has a follower taken out of the in-sync set: it cannot be promoted
-// any more, and its hook is told to copy. The caller holds the partition's lock.
+// any more, and its hook is told to copy. One that only may say that it is
+// in-sync is waited for: it says so, or its node is down soon. The caller holds
+// the partition's lock.
 func (n *Node) markOut(p *partition, id string, f *follower, why string) {
-	if f.marking {
+	if f.marking || !f.inSync {
 		return
 	}
 	epoch := p.opened
@@ -278,7 +300,10 @@ func (n *Node) markOut(p *partition, id string, f *follower, why string) {
 		defer cancel()
 		now := n.c.Cluster.Snapshot().Partitions[p.index]
 		token, err := n.c.Cluster.Token(now)
-		if err == nil && token.Epoch == epoch {
+		if err == nil && token.Epoch != epoch {
+			err = errNotPrimary
+		}
+		if err == nil {
 			err = n.c.Cluster.MarkOutOfSync(ctx, token, id)
 		}
 		p.mu.Lock()

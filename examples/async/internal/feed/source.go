@@ -51,7 +51,7 @@ func (n *Node) serveCopy(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	snapshot, mark, h, err := n.snapshot(p)
+	snapshot, mark, h, err := n.snapshot(p, r.URL.Query().Get("node"))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
@@ -71,12 +71,15 @@ func (n *Node) serveCopy(w http.ResponseWriter, r *http.Request) {
 
 // snapshot takes a snapshot of a partition that this node leads, and returns
 // where its journal ended at the same moment: what is written later comes by
-// the stream.
-func (n *Node) snapshot(p *partition) (*store.Snapshot, store.Version, history, error) {
+// the stream, and is kept for the learner meanwhile.
+func (n *Node) snapshot(p *partition, learner string) (*store.Snapshot, store.Version, history, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, err := n.serving(p); err != nil {
 		return nil, store.Version{}, nil, err
+	}
+	if f := p.followers[learner]; f != nil {
+		f.copied = p.end.Sequence
 	}
 	return n.c.Store.Snapshot(p.index), p.end, p.history, nil
 }

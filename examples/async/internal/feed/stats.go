@@ -85,7 +85,7 @@ func (n *Node) lags() Stats {
 		}
 		row := PartitionStats{index: now.Index, Partition: now.ID, Role: r.State.String(), Epoch: now.Epoch}
 		p.mu.Lock()
-		p.describe(&row, n.clock())
+		p.describe(&row, n.clock(), n.c.MaxLag)
 		p.mu.Unlock()
 		if now.Primary == me {
 			row.Role = "primary"
@@ -97,7 +97,7 @@ func (n *Node) lags() Stats {
 }
 
 // describe fills in what the partition knows. The caller holds its lock.
-func (p *partition) describe(row *PartitionStats, now time.Duration) {
+func (p *partition) describe(row *PartitionStats, now time.Duration, maxLag uint64) {
 	row.First, row.Last = p.base+1, p.end.Sequence
 	if p.opened == 0 {
 		row.Lag = max(p.heard, p.end.Sequence) - p.end.Sequence
@@ -109,8 +109,15 @@ func (p *partition) describe(row *PartitionStats, now time.Duration) {
 	row.Followers = make(map[string]FollowerStats, len(p.followers))
 	for id, f := range p.followers {
 		lag := p.behind(f)
+		switch {
+		case lag != unbounded:
+		case f.counted:
+			lag = maxLag // it was in-sync before, and nothing is written until it has said more
+		default:
+			lag = p.end.Sequence
+		}
 		row.Followers[id] = FollowerStats{InSync: f.inSync, Lag: lag, Copies: f.stuck}
-		if f.inSync {
+		if f.counted {
 			row.Lag = max(row.Lag, lag)
 		}
 	}

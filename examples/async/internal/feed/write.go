@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -48,12 +49,18 @@ func (n *Node) write(batch []wire.Message, reply wire.Reply) {
 		answer(requests, reply)
 		return
 	}
+	if commit == nil { // nothing was admitted: there is no disk to wait for
+		answer(requests, reply)
+		return
+	}
 	if n.c.AnswerEarly {
 		n.confirm(jobs)
 		answer(requests, reply)
 	}
+	n.landing.Add(1)
 	finish := func() {
 		err := commit.Wait()
+		n.landing.Add(-1)
 		if n.c.AnswerEarly {
 			return
 		}
@@ -89,8 +96,9 @@ func (n *Node) decodeWrite(m wire.Message) (request, error) {
 }
 
 // admit gives numbers to the writes of the jobs that this node is the primary
-// for, and makes them visible. The result of every other job says why not.
-func (n *Node) admit(jobs []*job) (store.Commit, error) {
+// for, and makes them visible; nil when there are none. The result of every
+// other job says why not.
+func (n *Node) admit(jobs []*job) (*store.Commit, error) {
 	parts := lock(jobs)
 	defer unlock(parts)
 	t := n.c.Cluster.Snapshot()
@@ -108,45 +116,51 @@ func (n *Node) admit(jobs []*job) (store.Commit, error) {
 		p.planned += uint64(j.count)
 		admitted = append(admitted, j)
 	}
+	if len(groups) == 0 {
+		return nil, nil
+	}
 	commit, err := n.c.Store.Append(groups, nil)
 	if err != nil {
 		fail(admitted, err)
-		return commit, err
+		return nil, err
 	}
 	for k, j := range admitted {
 		j.part.push(groups[k])
 		n.counts.writes.Add(uint64(j.count))
 	}
-	return commit, nil
+	return &commit, nil
 }
 
 // refuse returns OK for a job that this node may carry out. The caller holds
 // the partition's lock.
 func (n *Node) refuse(t *clusterkit.Topology, j *job) proto.Result {
-	_, err := n.serving(j.part)
-	if err != nil {
+	if uint64(j.count) > n.c.MaxLag {
+		return proto.Result{Status: proto.Failed, Text: fmt.Sprintf("%d writes to a partition in one request: send at most %d (MAX_LAG)", j.count, n.c.MaxLag)}
+	}
+	if _, err := n.serving(j.part); err != nil {
 		hint := t.Partitions[j.part.index].Primary
 		if hint == n.me() {
 			hint = ""
 		}
 		return proto.Result{Status: proto.NotPrimary, Text: hint}
 	}
-	if n.lagging(j.part, uint64(j.count)) {
+	if j.count > 0 && n.lagging(j.part, uint64(j.count)) {
 		n.counts.refused.Add(uint64(j.count))
 		return proto.Result{Status: proto.Busy}
 	}
 	return proto.Result{Status: proto.OK}
 }
 
-// lagging reports whether more writes would leave an in-sync replica too far
+// lagging reports whether more writes would leave a replica that counts too far
 // behind. One that stays so is taken out of the in-sync set, so that writes go
 // on without it, and it cannot be promoted. The caller holds the partition's lock.
 func (n *Node) lagging(p *partition, more uint64) bool {
 	too := false
+	more += p.planned - p.end.Sequence
 	for id, f := range p.followers {
-		switch lag := p.planned - p.end.Sequence + p.behind(f); {
-		case !f.inSync:
-		case lag == 0 || lag+more <= n.c.MaxLag:
+		switch lag := p.behind(f); {
+		case !f.counted:
+		case lag <= n.c.MaxLag && lag+more <= n.c.MaxLag:
 			f.over = 0
 		case f.over == 0:
 			f.over, too = n.clock(), true
