@@ -231,6 +231,15 @@ func (s *Store) Drop(partition int) error {
 	return s.Sync()
 }
 
+// Flush moves what is in memory into tables and returns when it is there: the
+// next Open has no log to replay.
+func (s *Store) Flush() error {
+	if err := s.db.Flush(); err != nil {
+		return fmt.Errorf("store: flush: %w", err)
+	}
+	return nil
+}
+
 // DiskBytes returns the space taken on disk.
 func (s *Store) DiskBytes() uint64 { return s.db.Metrics().DiskSpaceUsage() }
 

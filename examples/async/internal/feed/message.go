@@ -50,7 +50,7 @@ func (m *appendMessage) append(b []byte) []byte {
 		b = appendVersion(b, p.prev)
 		b = binary.AppendUvarint(b, p.last)
 		b = binary.AppendUvarint(b, p.base)
-		b = binary.AppendUvarint(append(b, flag(p.leads)), p.consent)
+		b = binary.AppendUvarint(append(b, bit(p.leads)), p.consent)
 		b = appendGroups(b, p.groups)
 	}
 	return b
@@ -157,7 +157,7 @@ type joinAnswer struct {
 }
 
 func (a *joinAnswer) append(b []byte) []byte {
-	return binary.AppendUvarint(append(b, flag(a.resume), flag(a.known)), a.common)
+	return binary.AppendUvarint(append(b, bit(a.resume), bit(a.known)), a.common)
 }
 
 func decodeJoinAnswer(b []byte) (a joinAnswer, err error) {
@@ -169,7 +169,7 @@ func decodeJoinAnswer(b []byte) (a joinAnswer, err error) {
 	return a, nil
 }
 
-func flag(b bool) byte {
+func bit(b bool) byte {
 	if b {
 		return 1
 	}

@@ -121,9 +121,9 @@ type standing struct {
 	tailAnswer
 }
 
-// survey asks the other in-sync replicas where they are, from when on they
-// follow no earlier primary, and returns those that answered, the furthest
-// first.
+// survey asks the other replicas that are, or were, in-sync where they are,
+// from when on they follow no earlier primary, and returns those that answered,
+// the furthest first.
 func (n *Node) survey(ctx context.Context, t *clusterkit.Topology, p *partition, epoch uint64) []standing {
 	ctx, cancel := context.WithTimeout(ctx, surveyWithin)
 	defer cancel()
@@ -132,7 +132,8 @@ func (n *Node) survey(ctx context.Context, t *clusterkit.Topology, p *partition,
 	found := make([]standing, len(replicas))
 	m := askMessage{partition: p.index, epoch: epoch}
 	for k, r := range replicas {
-		if r.Node == n.me() || r.State != clusterkit.ReplicaInSync || !t.Active(r.Node) {
+		has := r.State == clusterkit.ReplicaInSync || r.State == clusterkit.ReplicaLeaving
+		if r.Node == n.me() || !has || !t.Active(r.Node) {
 			continue
 		}
 		asked.Go(func() {
