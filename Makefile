@@ -72,8 +72,13 @@ faults-long: bin/faults ## the same with all faults
 soak: bin/faults ## an hour of random faults on five processes: nothing lost, all agree, nothing leaks; needs root (SOAK=10m, SEED=n); writes docs/faults.md
 	@bin/faults -node $(NODE) -table docs/faults.md -soak $(SOAK) $(if $(SEED),-seed $(SEED))
 
-bench-kv: ## operations per second and latency of the example stores against their bars; writes bench/results/kv.txt
-	@set -o pipefail; cd examples && { $(GO) run ./async/bench -nodes 6 && $(GO) run ./kvlab bench -store all; } | tee ../bench/results/kv.txt
+bench-kv: ## operations per second and latency of the example stores against their bars; writes bench/results/kv*.txt
+	@set -o pipefail; cd examples && $(GO) run ./kvlab bench -store async -nodes 6 | tee ../bench/results/kv-async.txt
+	@set -o pipefail; cd examples && $(GO) run ./kvlab bench -store all | tee ../bench/results/kv.txt
+
+.PHONY: loss
+loss: ## 16 rounds of faults on real processes of async: what is missing afterwards, against what was reported (ROUNDS=n)
+	@cd examples && $(GO) run ./kvlab loss -store async -histories $(or $(ROUNDS),16) -length 20s
 
 COMPOSE = $(if $(shell docker compose version 2>/dev/null),docker compose,docker-compose) -p clusterkit -f examples/server-side/docker-compose.yml
 

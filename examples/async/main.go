@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/skshohagmiah/clusterkit"
 	"github.com/skshohagmiah/clusterkit/examples/async/internal/feed"
+	"github.com/skshohagmiah/clusterkit/examples/async/internal/proto"
 	"github.com/skshohagmiah/clusterkit/examples/internal/kvapi"
 	"github.com/skshohagmiah/clusterkit/examples/internal/launch"
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
@@ -76,6 +78,12 @@ func settings(get func(name string) string) (feed.Config, error) {
 	}
 	number("MAX_LAG", &c.MaxLag)
 	number("LOG_KEEP", &c.Keep)
+	if c.MaxLag > 0 && c.MaxLag < proto.MaxWrites {
+		errs = append(errs, fmt.Errorf("MAX_LAG %d: use %d or more: a client may send as many writes at once", c.MaxLag, proto.MaxWrites))
+	}
+	if maxLag := cmp.Or(c.MaxLag, feed.DefaultMaxLag); c.Keep > 0 && c.Keep < maxLag {
+		errs = append(errs, fmt.Errorf("LOG_KEEP %d: use MAX_LAG or more, which is %d: a replica within the bound needs no copy", c.Keep, maxLag))
+	}
 	if v := get("GATHER"); v != "" {
 		d, err := time.ParseDuration(v)
 		if err != nil || d < 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -9,6 +10,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	asyncclient "github.com/skshohagmiah/clusterkit/examples/async/client"
+	"github.com/skshohagmiah/clusterkit/internal/procs"
 )
 
 // benchKeys is how many keys a measurement writes and reads.
@@ -35,23 +39,32 @@ func benchStore(ctx context.Context, o *options, t *table) error {
 	}
 	fmt.Printf("%s: %d nodes, %d partitions, %d replicas, 100-byte values, everything on this machine; %s\n", o.store, o.nodes, o.partitions, o.replicas, clientName(o))
 	fmt.Printf("%-7s %11s %9s %9s %9s %9s %7s\n", "", "concurrency", "per s", "p50", "p99", "CPU each", "failed")
-	for _, kind := range []string{"write", "read"} {
+	kinds := []string{"write", "read"}
+	if o.store == "async" {
+		kinds = []string{"batched", "write", "read"}
+	}
+	for _, kind := range kinds {
 		for _, text := range strings.Split(o.concurrency, ",") {
 			n, err := strconv.Atoi(text)
 			if err != nil || n < 1 {
 				return fmt.Errorf("-concurrency %q: use numbers above 0, such as 1,8,64", o.concurrency)
 			}
 			before, all := cpuTime(c.Nodes), time.Now()
-			r := measure(ctx, n, o.length, func(ctx context.Context, key string) error {
-				if kind == "write" {
-					return client.Set(ctx, key, value)
+			var r *measured
+			switch kind {
+			case "batched":
+				if r, err = benchBatched(ctx, c, n, o.length, value); err != nil {
+					return err
 				}
-				return readBench(ctx, client, key, value)
-			})
+			case "write":
+				r = measure(ctx, n, o.length, func(ctx context.Context, key string) error { return client.Set(ctx, key, value) })
+			default:
+				r = measure(ctx, n, o.length, func(ctx context.Context, key string) error { return readBench(ctx, client, key, value) })
+			}
 			// Of nodes and client, over the warm-up as well.
 			share := float64(cpuTime(c.Nodes)-before) * float64(o.length) / float64(time.Since(all))
 			fmt.Printf("%-7s %11d %9.0f %9v %9v %9v %7d\n", kind, n, r.perSecond, r.at(0.5), r.at(0.99),
-				time.Duration(share/float64(max(1, len(r.took)))).Round(time.Microsecond), r.failed)
+				time.Duration(share/float64(max(1, r.operations))).Round(time.Microsecond), r.failed)
 			t.hold(o, kind, n, r)
 		}
 	}
@@ -63,6 +76,9 @@ type measured struct {
 	took      []time.Duration // sorted
 	perSecond float64
 	failed    int
+	// operations are those that count: as many as were timed, unless they were
+	// timed together.
+	operations int
 }
 
 func (m *measured) at(q float64) time.Duration {
@@ -109,6 +125,67 @@ func measure(ctx context.Context, n int, length time.Duration, op func(ctx conte
 		all.failed += each[i].failed
 	}
 	slices.Sort(all.took)
+	all.operations = len(all.took)
 	all.perSecond = float64(len(all.took)) / length.Seconds()
 	return &all
+}
+
+// flushEvery is how many writes of one caller lie between two flushes.
+const flushEvery = 1000
+
+// benchBatched measures a client of async that queues writes from n callers.
+// A latency is that of a flush: all that was queued before is acknowledged.
+func benchBatched(ctx context.Context, c *procs.Cluster, n int, length time.Duration, value string) (*measured, error) {
+	seeds := make([]string, 0, len(c.Nodes))
+	for _, node := range c.Nodes {
+		seeds = append(seeds, node.HTTP)
+	}
+	client, err := asyncclient.NewClient(seeds)
+	if err != nil {
+		return nil, err
+	}
+	for i := range benchKeys { // the warm-up
+		if err := client.Set("key-"+strconv.Itoa(i), value); err != nil {
+			return nil, errors.Join(err, client.Close())
+		}
+	}
+	if err := client.Flush(); err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	each, counts := make([]measured, n), make([]int, n)
+	began := time.Now()
+	var callers sync.WaitGroup
+	for i := range n {
+		callers.Go(func() {
+			m, rng := &each[i], rand.New(rand.NewPCG(uint64(i), 7))
+			for ctx.Err() == nil && time.Since(began) < length {
+				for range flushEvery {
+					if client.Set("key-"+strconv.Itoa(rng.IntN(benchKeys)), value) != nil {
+						m.failed++
+						continue
+					}
+					counts[i]++
+				}
+				call := time.Now()
+				if client.Flush() != nil {
+					m.failed++
+					continue
+				}
+				m.took = append(m.took, time.Since(call))
+			}
+		})
+	}
+	callers.Wait()
+	seconds := time.Since(began).Seconds()
+	var all measured
+	total := 0
+	for i := range each {
+		all.took = append(all.took, each[i].took...)
+		all.failed += each[i].failed
+		total += counts[i]
+	}
+	slices.Sort(all.took)
+	all.perSecond = float64(total) / seconds
+	all.operations = total
+	return &all, client.Close()
 }

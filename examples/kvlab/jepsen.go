@@ -26,6 +26,8 @@ const (
 	perCluster  = 12
 	// maxLabs bounds the clusters that work at the same time.
 	maxLabs = 16
+	// labPartitions is how many partitions it has.
+	labPartitions = 16
 	// jepsenKeys is how many keys a history has.
 	jepsenKeys = 5
 	// opWithin bounds an operation; checkWithin bounds the check of a history.
@@ -54,6 +56,9 @@ type tally struct {
 // jepsen records histories under faults, and checks that each is linearizable.
 // Several labs, each with a cluster of its own, share the histories.
 func jepsen(ctx context.Context, o *options) error {
+	if o.store == "async" {
+		return errors.New("-store async promises no linearizability: use kvlab loss")
+	}
 	if o.fault != "" && !slices.Contains(faults, o.fault) {
 		return fmt.Errorf("-fault %q: use one of %s", o.fault, strings.Join(faults, ", "))
 	}
@@ -170,7 +175,7 @@ func picture(o *options, h *linear.History, i int) {
 func newLab(ctx context.Context, o *options) (*lab, error) {
 	l := &lab{gates: make(map[string]*gate)}
 	small := *o
-	small.nodes, small.partitions = jepsenNodes, 16
+	small.nodes, small.partitions = jepsenNodes, labPartitions
 	var err error
 	l.c, l.end, err = clusterWith(ctx, &small, l.guard)
 	if err != nil {

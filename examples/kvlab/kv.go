@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	asyncclient "github.com/skshohagmiah/clusterkit/examples/async/client"
 	serverclient "github.com/skshohagmiah/clusterkit/examples/server-side/client"
 	syncclient "github.com/skshohagmiah/clusterkit/examples/sync/client"
 	"github.com/skshohagmiah/clusterkit/internal/procs"
@@ -31,6 +32,9 @@ func dial(store string, nodes []*procs.Node, binary bool) (kv, error) {
 	switch store {
 	case "sync":
 		c, err := syncclient.NewClient(seeds)
+		return binaryKV{c}, err
+	case "async":
+		c, err := asyncclient.NewClient(seeds, asyncclient.WithLinger(0)) // acknowledged when it returns
 		return binaryKV{c}, err
 	case "server-side":
 		if binary {
@@ -63,7 +67,7 @@ func (s binaryKV) Get(ctx context.Context, key string) (string, bool, error) {
 
 // found tells a key that is not there from a read that failed.
 func found(v string, err error) (string, bool, error) {
-	if errors.Is(err, syncclient.ErrNotFound) || errors.Is(err, serverclient.ErrNotFound) {
+	if errors.Is(err, syncclient.ErrNotFound) || errors.Is(err, asyncclient.ErrNotFound) || errors.Is(err, serverclient.ErrNotFound) {
 		return "", false, nil
 	}
 	return v, err == nil, err

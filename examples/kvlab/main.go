@@ -4,6 +4,7 @@
 //	kvlab run    -store sync -nodes 10 -ops 1000   write, join a node, kill a node, verify
 //	kvlab bench  -store sync -nodes 10             operations per second and latency
 //	kvlab jepsen -histories 200                    linearizability under faults
+//	kvlab loss   -store async -histories 20        what a failover of async loses, against what it reports
 //
 // It ends only processes that it has started.
 package main
@@ -12,6 +13,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -38,12 +40,13 @@ type options struct {
 	concurrency                 string
 	out                         string
 	broken, binary              bool
+	env                         map[string]string // of the nodes
 }
 
 // stores are the examples that keep keys and values.
-var stores = []string{"sync", "server-side"}
+var stores = []string{"sync", "async", "server-side"}
 
-var commands = map[string]func(context.Context, *options) error{"run": run, "bench": runBench, "jepsen": jepsen}
+var commands = map[string]func(context.Context, *options) error{"run": run, "bench": runBench, "jepsen": jepsen, "loss": loss}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -61,7 +64,7 @@ const clientGC = 400
 
 func start(ctx context.Context, args []string) error {
 	if len(args) == 0 || commands[args[0]] == nil {
-		return fmt.Errorf("use kvlab run, kvlab bench or kvlab jepsen; -help lists the options")
+		return fmt.Errorf("use kvlab run, kvlab bench, kvlab jepsen or kvlab loss; -help lists the options")
 	}
 	o := &options{}
 	f := flag.NewFlagSet("kvlab "+args[0], flag.ExitOnError)
@@ -72,11 +75,11 @@ func start(ctx context.Context, args []string) error {
 	f.IntVar(&o.replicas, "replicas", 3, "replicas of each")
 	f.IntVar(&o.ops, "ops", 1000, "run: keys to write")
 	f.StringVar(&o.concurrency, "concurrency", "1,8,64", "bench: operations under way at once")
-	f.DurationVar(&o.length, "length", 5*time.Second, "bench: how long each measurement takes; jepsen: how long a history is")
-	f.IntVar(&o.histories, "histories", 3, "jepsen: how many")
+	f.DurationVar(&o.length, "length", 5*time.Second, "bench: how long each measurement takes; jepsen, loss: how long a history is")
+	f.IntVar(&o.histories, "histories", 3, "jepsen, loss: how many")
 	f.IntVar(&o.labs, "labs", 1, "jepsen: how many clusters share the histories, at the same time")
-	f.IntVar(&o.clients, "clients", 5, "jepsen: how many at once")
-	f.StringVar(&o.fault, "fault", "", "jepsen: one fault only, instead of all in turn")
+	f.IntVar(&o.clients, "clients", 5, "jepsen, loss: how many at once")
+	f.StringVar(&o.fault, "fault", "", "jepsen, loss: one fault only, instead of all in turn")
 	f.StringVar(&o.out, "out", "", "jepsen: where pictures of bad histories go (default: the temporary directory)")
 	f.BoolVar(&o.binary, "binary", false, "server-side: its client, instead of HTTP and JSON to any node")
 	f.BoolVar(&o.broken, "broken", false, "jepsen: a client that asks any one replica, which must be caught")
@@ -116,6 +119,7 @@ func clusterWith(ctx context.Context, o *options, prepare func(*procs.Node) erro
 		// So many nodes on so few processors only get in one another's way.
 		all["GOMAXPROCS"] = strconv.Itoa(max(1, share))
 	}
+	maps.Copy(all, o.env)
 	c, err := procs.New(procs.Config{
 		Binary: filepath.Join(bin, o.store), Dir: dir, Nodes: o.nodes, Partitions: o.partitions, Replicas: o.replicas, Env: all,
 	})

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/procs"
 )
 
 // runWriters is how many operations are under way at once.
@@ -71,8 +74,27 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	say("all %d keys read back: %d missing or wrong", o.ops, missing)
+	if o.store == "async" {
+		return runLoss(c, missing, say)
+	}
 	if missing > 0 {
 		return fmt.Errorf("%d acknowledged writes were lost", missing)
+	}
+	return nil
+}
+
+// runLoss holds what is missing against what the failovers were reported to cost.
+func runLoss(c *procs.Cluster, missing int, say func(string, ...any)) error {
+	r, err := readReports(c.Nodes)
+	if err != nil {
+		return err
+	}
+	say("%d failovers were reported, which may cost %d writes", r.failovers, sum(r.bound))
+	if r.failovers == 0 {
+		return errors.New("a node was killed, and no failover was reported")
+	}
+	if uint64(missing) > sum(r.bound) {
+		return fmt.Errorf("%d acknowledged writes were lost, more than was reported", missing)
 	}
 	return nil
 }

@@ -138,7 +138,7 @@ func (b *batcher) add(ctx context.Context, partitions, i int, key string, op fun
 
 // room reports whether a write may be queued. The caller holds the queue's lock.
 func (b *batcher) room(q *queue) bool {
-	return b.pending.Load() < int64(b.c.o.queued) && len(q.buf) < requestBytes
+	return b.pending.Load() < int64(b.c.o.queued) && len(q.buf) < requestBytes && q.n < proto.MaxWrites
 }
 
 // list has a queue looked at in the next round.

@@ -79,7 +79,7 @@ func (n *Node) begin(ctx context.Context, p *partition, epoch uint64) error {
 	if !p.raise(epoch) || p.end != began.End() {
 		return errNotPrimary
 	}
-	p.opened, p.led, p.heard = epoch, epoch, 0
+	p.opened, p.led, p.heard, p.durable = epoch, epoch, 0, p.end.Sequence
 	n.enlist(p, n.c.Cluster.Snapshot())
 	for _, s := range others {
 		if f := p.followers[s.node]; f != nil {

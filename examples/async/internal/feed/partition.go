@@ -32,6 +32,8 @@ type partition struct {
 	end     store.Version
 	// planned is end.Sequence with what is being admitted.
 	planned uint64
+	// durable is up to where a primary that answers early has its writes on disk.
+	durable uint64
 
 	// As a follower.
 

@@ -30,7 +30,8 @@ type PartitionStats struct {
 	First uint64 `json:"first_kept"`
 	Last  uint64 `json:"last"`
 	// Lag is how many writes this node lacks, as far as it has heard; for a
-	// primary, how many the furthest in-sync replica lacks.
+	// primary, how many would be lost with it: what the in-sync replica lacks
+	// that is furthest behind, or its own disk, if it answers early.
 	Lag uint64 `json:"lag_writes"`
 	// Behind is how long ago a replica had everything; -1 for never.
 	Behind float64 `json:"behind_seconds"`
@@ -85,7 +86,7 @@ func (n *Node) lags() Stats {
 		}
 		row := PartitionStats{index: now.Index, Partition: now.ID, Role: r.State.String(), Epoch: now.Epoch}
 		p.mu.Lock()
-		p.describe(&row, n.clock(), n.c.MaxLag)
+		p.describe(&row, n.clock(), &n.c)
 		p.mu.Unlock()
 		if now.Primary == me {
 			row.Role = "primary"
@@ -97,7 +98,7 @@ func (n *Node) lags() Stats {
 }
 
 // describe fills in what the partition knows. The caller holds its lock.
-func (p *partition) describe(row *PartitionStats, now time.Duration, maxLag uint64) {
+func (p *partition) describe(row *PartitionStats, now time.Duration, c *Config) {
 	row.First, row.Last = p.base+1, p.end.Sequence
 	if p.opened == 0 {
 		row.Lag = max(p.heard, p.end.Sequence) - p.end.Sequence
@@ -106,13 +107,16 @@ func (p *partition) describe(row *PartitionStats, now time.Duration, maxLag uint
 		}
 		return
 	}
+	if c.AnswerEarly {
+		row.Lag = p.end.Sequence - p.durable
+	}
 	row.Followers = make(map[string]FollowerStats, len(p.followers))
 	for id, f := range p.followers {
 		lag := p.behind(f)
 		switch {
 		case lag != unbounded:
 		case f.counted:
-			lag = maxLag // it was in-sync before, and nothing is written until it has said more
+			lag = c.MaxLag // it was in-sync before, and nothing is written until it has said more
 		default:
 			lag = p.end.Sequence
 		}

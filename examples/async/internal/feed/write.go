@@ -21,6 +21,7 @@ type job struct {
 	count   int // of its operations
 	part    *partition
 	epoch   uint64 // in which it was admitted; 0 if it was not
+	last    uint64 // its last number
 	result  proto.Result
 }
 
@@ -62,6 +63,9 @@ func (n *Node) write(batch []wire.Message, reply wire.Reply) {
 		err := commit.Wait()
 		n.landing.Add(-1)
 		if n.c.AnswerEarly {
+			if err == nil {
+				landed(jobs)
+			}
 			return
 		}
 		if n.confirm(jobs); err != nil {
@@ -114,6 +118,7 @@ func (n *Node) admit(jobs []*job) (*store.Commit, error) {
 			Partition: p.index, Epoch: p.opened, First: p.planned + 1, Last: p.planned + uint64(j.count), Ops: j.section.Ops,
 		})
 		p.planned += uint64(j.count)
+		j.last = p.planned
 		admitted = append(admitted, j)
 	}
 	if len(groups) == 0 {
@@ -155,8 +160,9 @@ func (n *Node) refuse(t *clusterkit.Topology, j *job) proto.Result {
 // behind. One that stays so is taken out of the in-sync set, so that writes go
 // on without it, and it cannot be promoted. The caller holds the partition's lock.
 func (n *Node) lagging(p *partition, more uint64) bool {
-	too := false
 	more += p.planned - p.end.Sequence
+	// What is acknowledged and not on disk can be lost as well.
+	too := n.c.AnswerEarly && p.end.Sequence-p.durable+more > n.c.MaxLag
 	for id, f := range p.followers {
 		switch lag := p.behind(f); {
 		case !f.counted:
@@ -171,6 +177,17 @@ func (n *Node) lagging(p *partition, more uint64) bool {
 		}
 	}
 	return too
+}
+
+// landed takes note that the writes of jobs are on disk.
+func landed(jobs []*job) {
+	for _, j := range jobs {
+		j.part.mu.Lock()
+		if j.epoch != 0 && j.epoch == j.part.opened {
+			j.part.durable = max(j.part.durable, j.last)
+		}
+		j.part.mu.Unlock()
+	}
 }
 
 // confirm looks once more, before the answer, whether the role was kept: after

@@ -37,6 +37,10 @@ func Address(clusterID, node string) string { return clusterID + "/" + node }
 // ErrMalformed is a message that makes no sense.
 var ErrMalformed = errors.New("proto: a malformed message")
 
+// MaxWrites bounds the operations of a section: a primary takes a section
+// whole, or not at all, and must have room for it within its bound of lag.
+const MaxWrites = 1000
+
 // maxPartition is above every index.
 const maxPartition = 1 << 31
 
