@@ -14,7 +14,7 @@ import (
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
-var chaosSeeds = flag.Int("chaos", 6, "seeds of the tests under chaos")
+var chaosSeeds = flag.Int("chaos", 3, "seeds of the tests under chaos")
 
 const (
 	chaosNodes      = "abcde"
