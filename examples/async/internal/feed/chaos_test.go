@@ -142,6 +142,9 @@ func (c *chaos) depose(n *labNode) {
 			c.mu.Lock()
 			c.allowed[row.index] += row.Lag
 			c.mu.Unlock()
+			if row.Lag > c.config.MaxLag {
+				c.t.Errorf("%s reports a lag of %d, and %d is the bound", n.id, row.Lag, c.config.MaxLag)
+			}
 		}
 	}
 }

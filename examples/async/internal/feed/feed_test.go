@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/examples/async/internal/proto"
+	"github.com/skshohagmiah/clusterkit/examples/internal/ops"
+	"github.com/skshohagmiah/clusterkit/examples/internal/wire"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -210,6 +213,103 @@ func TestNewPrimaryTakesTheLongestJournal(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestNewPrimaryWaitsForWhoCounts: before an in-sync replica has said where it
+// is, or is out, nothing is written that it may lack on top of what it lacks.
+func TestNewPrimaryWaitsForWhoCounts(t *testing.T) { inLab(t, newPrimaryWaitsForWhoCounts) }
+
+func newPrimaryWaitsForWhoCounts(t *testing.T) {
+	l, a, b, c := three(t, 1, Config{MaxLag: 10})
+	l.same("a", "b", "c")
+	l.known(a)
+	l.cut(c)
+	for i := range 8 {
+		a.set(fmt.Sprint("key-", i), "v")
+	}
+	l.same("a", "b")
+	a.kill()
+	a.fail()
+	ctx, cancel := context.WithTimeout(t.Context(), 800*time.Millisecond) // the survey, and a moment
+	defer cancel()
+	if _, err := b.Set(ctx, "early", []byte("v")); !errors.Is(err, ErrBusy) {
+		t.Errorf("b takes a write while c may lack %d already: %v", 8, err)
+	}
+	if s := b.lags(); s.Lag != 10 {
+		t.Errorf("b reports a lag of %d, though c may lack 10", s.Lag)
+	}
+	b.set("late", "v") // c is out
+	if r := l.partition(0).Replica("c"); r.State == topology.ReplicaInSync {
+		t.Errorf("c is %s", r.State)
+	}
+}
+
+// TestLearnerCountsBeforeItIsInSync: a primary that hears nothing of a commit
+// goes no further ahead of the replica that is in-sync by it.
+func TestLearnerCountsBeforeItIsInSync(t *testing.T) { inLab(t, learnerCountsBeforeItIsInSync) }
+
+func learnerCountsBeforeItIsInSync(t *testing.T) {
+	l, a, b, c := three(t, 1, Config{MaxLag: 10})
+	b.kill()
+	b.fail()
+	c.kill()
+	c.fail()
+	for i := range 50 {
+		a.set(fmt.Sprint("key-", i), "v")
+	}
+	c = l.start("c")
+	l.eventually("c counts", func() bool {
+		p, err := a.part(0)
+		if err != nil {
+			return false
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.consents) > 0
+	})
+	a.freeze()
+	l.hold("c")
+	l.cut(c)
+	acknowledged := 0
+	for i := range 20 {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		if _, err := a.Set(ctx, fmt.Sprint("more-", i), []byte("v")); err == nil {
+			acknowledged++
+		}
+		cancel()
+	}
+	if acknowledged > 10 {
+		t.Errorf("%d writes were acknowledged that the in-sync replica lacks: the bound is 10", acknowledged)
+	}
+}
+
+// TestLargeRequestIsRefused: one that exceeds the bound by itself.
+func TestLargeRequestIsRefused(t *testing.T) { inLab(t, largeRequestIsRefused) }
+
+func largeRequestIsRefused(t *testing.T) {
+	_, a, _, _ := three(t, 1, Config{MaxLag: 10})
+	for n, want := range map[int]byte{10: proto.OK, 11: proto.Failed} {
+		var run []byte
+		for i := range n {
+			run = ops.AppendSet(run, fmt.Sprint("key-", i), "v")
+		}
+		answered := make(chan wire.Message, 1)
+		body := proto.AppendSection(nil, proto.Section{Partition: 0, Ops: run})
+		var results []proto.Result
+		for end := time.Now().Add(time.Second); time.Now().Before(end) && (len(results) == 0 || results[0].Status == proto.Busy); {
+			a.handle([]wire.Message{{Kind: proto.KindWrite, Body: body}}, func(id uint64, kind byte, body []byte) {
+				answered <- wire.Message{ID: id, Kind: kind, Body: body}
+			})
+			var err error
+			if results, err = proto.DecodeResults((<-answered).Body, 1); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if results[0].Status != want {
+			t.Errorf("%d writes at once: %+v, want %d", n, results[0], want)
+		}
 	}
 }
 
