@@ -65,7 +65,7 @@ func TestLinearizable(t *testing.T) {
 // stopped and cut off while clients write.
 func TestLossIsReported(t *testing.T) {
 	o := built(t, "async")
-	o.histories = 3
+	o.histories, o.length = 3, 3*time.Second
 	if err := loss(t.Context(), o); err != nil {
 		t.Error(err)
 	}

@@ -173,7 +173,7 @@ func (l *lab) writer(ctx context.Context, a *acknowledged, name string, bursts b
 		if errors.Join(append(errs, c.Flush())...) == nil {
 			a.add(keys...)
 		}
-		pause(ctx, time.Millisecond)
+		pause(ctx, 5*time.Millisecond)
 	}
 	return nil
 }
