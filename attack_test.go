@@ -109,12 +109,12 @@ func (a attacker) forge(t *testing.T) (answered bool) {
 	id, addr := raft.ServerID(a.victim.UUID), raft.ServerAddress(a.victim.RaftAddr)
 	var appended raft.AppendEntriesResponse
 	errAppend := n.AppendEntries(id, addr, &raft.AppendEntriesRequest{
-		RPCHeader: header, Term: 1, Leader: []byte("127.0.0.1:1"), LeaderCommitIndex: 1,
+		RPCHeader: header, Term: 1, LeaderCommitIndex: 1,
 		Entries: []*raft.Log{{Index: 1, Term: 1, Type: raft.LogCommand, Data: entry}},
 	}, &appended)
 	var voted raft.RequestVoteResponse
 	errVote := n.RequestVote(id, addr, &raft.RequestVoteRequest{
-		RPCHeader: header, Term: math.MaxUint64 - 1, Candidate: []byte("127.0.0.1:1"), LastLogIndex: math.MaxUint32, LastLogTerm: math.MaxUint32, LeadershipTransfer: true,
+		RPCHeader: header, Term: math.MaxUint64 - 1, LastLogIndex: math.MaxUint32, LastLogTerm: math.MaxUint32, LeadershipTransfer: true,
 	}, &voted)
 	var installed raft.InstallSnapshotResponse
 	half := io.LimitReader(rand.Reader, 1000)

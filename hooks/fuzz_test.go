@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/skshohagmiah/clusterkit/internal/fuzz"
 	"github.com/skshohagmiah/clusterkit/topology"
@@ -126,7 +127,7 @@ func FuzzCursorFile(f *testing.F) {
 		if err == nil && len(got) != 0 && (len(got) != 1 || got[3] != want) {
 			t.Errorf("junk of %d bytes at %d was read as %v", len(junk), at, got)
 		}
-		if err := c.Close(); err != nil && !errors.Is(err, bbolt.ErrDatabaseNotOpen) && !strings.Contains(err.Error(), path) {
+		if err := c.Close(); err != nil && !errors.Is(err, bbolterrors.ErrDatabaseNotOpen) && !strings.Contains(err.Error(), path) {
 			t.Errorf("close: %v", err)
 		}
 	})

@@ -235,3 +235,24 @@ func TestRefusals(t *testing.T) {
 	}
 	_ = db.Close()
 }
+
+func TestDeleteBucket(t *testing.T) {
+	t.Parallel()
+	db := open(t, filepath.Join(t.TempDir(), "db"))
+	defer func() { _ = db.Close() }()
+	rolledBack := errors.New("rolled back")
+	if err := db.Update(func(tx *Tx) error {
+		return errors.Join(tx.DeleteBucket(name), rolledBack)
+	}); !errors.Is(err, rolledBack) {
+		t.Fatal(err)
+	}
+	if err := db.View(func(tx *Tx) error { return tx.DeleteBucket(name) }); !errors.Is(err, bbolterrors.ErrTxNotWritable) {
+		t.Errorf("in a transaction that reads: %v", err)
+	}
+	if err := db.Update(func(tx *Tx) error { return tx.DeleteBucket(name) }); err != nil {
+		t.Error(err)
+	}
+	if err := db.Update(func(tx *Tx) error { return tx.DeleteBucket(name) }); !errors.Is(err, bbolterrors.ErrBucketNotFound) {
+		t.Errorf("once more: %v", err)
+	}
+}

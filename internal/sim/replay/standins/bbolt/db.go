@@ -27,6 +27,7 @@ type Options struct {
 	FreelistType    FreelistType
 	ReadOnly        bool
 	PreLoadFreelist bool
+	OpenFile        func(string, int, os.FileMode) (*os.File, error) // has no meaning here
 }
 
 // content is what a file would hold. A set of buckets is never changed once it

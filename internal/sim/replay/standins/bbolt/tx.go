@@ -46,6 +46,20 @@ func (tx *Tx) CreateBucketIfNotExists(name []byte) (*Bucket, error) {
 	return tx.Bucket(name), nil
 }
 
+// DeleteBucket removes a bucket.
+func (tx *Tx) DeleteBucket(name []byte) error {
+	switch {
+	case !tx.writable:
+		return bbolterrors.ErrTxNotWritable
+	case tx.buckets[string(name)] == nil:
+		return bbolterrors.ErrBucketNotFound
+	case !tx.own:
+		tx.buckets, tx.own = maps.Clone(tx.buckets), true
+	}
+	delete(tx.buckets, string(name))
+	return nil
+}
+
 // write returns a bucket that belongs to this transaction alone.
 func (tx *Tx) write(name string) *bucket {
 	if !tx.own {

@@ -10,6 +10,8 @@ var (
 	ErrDatabaseNotOpen = errors.New("database not open")
 	// ErrDatabaseReadOnly answers a writer of a file opened for reading.
 	ErrDatabaseReadOnly = errors.New("database is in read-only mode")
+	// ErrBucketNotFound answers the removal of a bucket that is not there.
+	ErrBucketNotFound = errors.New("bucket not found")
 	// ErrTxNotWritable answers a write in a transaction that only reads.
 	ErrTxNotWritable = errors.New("tx not writable")
 	// ErrTxClosed answers calls after Commit and Rollback.
