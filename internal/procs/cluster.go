@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -232,8 +233,32 @@ func (n *Node) end(s syscall.Signal, wait time.Duration) error {
 	return nil
 }
 
-// Pause is SIGSTOP: the process hangs, its sockets stay open.
-func (n *Node) Pause() error { return n.signal(syscall.SIGSTOP) }
+// Pause is SIGSTOP: the process hangs, its sockets stay open. It returns when
+// every thread has stopped: the kernel wakes one to stop the others, which on a
+// busy machine takes a while.
+func (n *Node) Pause() error {
+	if err := n.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	pid := n.PID()
+	for began := time.Now(); time.Since(began) < 5*time.Second; time.Sleep(time.Millisecond) {
+		if stopped(pid) {
+			return nil
+		}
+	}
+	return fmt.Errorf("procs: %s did not stop within 5s of SIGSTOP", n.ID)
+}
+
+// stopped reports whether all threads of a process are stopped.
+func stopped(pid int) bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	for _, path := range threads {
+		if b, err := os.ReadFile(path); err == nil && !strings.Contains(string(b), "State:\tT") {
+			return false
+		}
+	}
+	return err == nil && len(threads) > 0
+}
 
 // Resume is SIGCONT.
 func (n *Node) Resume() error { return n.signal(syscall.SIGCONT) }
