@@ -92,10 +92,15 @@ func (o *options) run(ctx context.Context, chosen []scenario) (err error) {
 		return o.soak(ctx, &driver{binary: o.binary, dir: dir, seed: o.seed})
 	}
 	var results []result
-	failed := 0
+	failed, skipped := 0, 0
 	for round := range max(o.rounds, 1) {
 		d := &driver{binary: o.binary, dir: dir, seed: o.seed + uint64(round)}
 		for i, s := range chosen {
+			if lack := s.lacks(); lack != "" {
+				fmt.Printf("SKIPPED %-22s %s\n", s.name, lack)
+				skipped++
+				continue
+			}
 			r, err := d.perform(ctx, i, s)
 			if err != nil {
 				return errors.Join(fmt.Errorf("%s: %w", s.name, err), d.close())
@@ -119,7 +124,7 @@ func (o *options) run(ctx context.Context, chosen []scenario) (err error) {
 	if failed > 0 {
 		return fmt.Errorf("%d of %d scenarios failed", failed, len(results))
 	}
-	fmt.Printf("%d scenarios, everything held\n", len(results))
+	fmt.Printf("%d scenarios, everything held; %d skipped\n", len(results), skipped)
 	return nil
 }
 

@@ -18,7 +18,7 @@ const fullNode = "node-2"
 // Faults of disks. Those of system calls need strace.
 var onDisks = []scenario{
 	{
-		name: "disk-slow", epochs: 0,
+		name: "disk-slow", tool: "strace", epochs: noEpochs,
 		promise: "every fsync of a node takes 30 ms longer: nothing is failed over", check: "epochs",
 		run: func(ctx context.Context, t *trial) error {
 			n, err := t.follower(ctx)
@@ -39,19 +39,19 @@ var onDisks = []scenario{
 		},
 	},
 	{
-		name: "disk-hung-leader", quick: true, epochs: 2 * partitions,
+		name: "disk-hung-leader", tool: "strace", quick: true, epochs: 2 * partitions,
 		promise: "an fsync of the Raft leader's log does not return: another one leads within 5 s, and commits",
 		check:   "who leads, asked of the others; an operation",
 		run:     hungLeader,
 	},
 	{
-		name: "disk-hung-node", quick: true, epochs: 3 * partitions,
+		name: "disk-hung-node", tool: "strace", quick: true, epochs: 3 * partitions,
 		promise: "no fsync of a node returns, of its log or of its store: it is replaced within 12 s, and others answer on",
 		check:   "the maps of all others; writes through them",
 		run:     hungNode,
 	},
 	{
-		name: "disk-eio-leader", quick: true, epochs: 2 * partitions,
+		name: "disk-eio-leader", tool: "strace", quick: true, epochs: 2 * partitions,
 		promise: "an fsync of the Raft leader's log fails: the process says which file and ends without a panic, and is replaced within 5 s",
 		check:   "its last words; the maps of all others",
 		run: func(ctx context.Context, t *trial) error {
@@ -63,7 +63,7 @@ var onDisks = []scenario{
 		},
 	},
 	{
-		name: "disk-eio-follower", epochs: 2 * partitions,
+		name: "disk-eio-follower", tool: "strace", epochs: 2 * partitions,
 		promise: "a write of another node's log fails: the same", check: "the same",
 		run: func(ctx context.Context, t *trial) error {
 			n, err := t.follower(ctx)
@@ -74,7 +74,7 @@ var onDisks = []scenario{
 		},
 	},
 	{
-		name: "disk-eio-store", quick: true, epochs: 2 * partitions,
+		name: "disk-eio-store", tool: "strace", quick: true, epochs: 2 * partitions,
 		promise: "an fsync of the example's own store fails: the same", check: "the same",
 		run: func(ctx context.Context, t *trial) error {
 			n, err := t.follower(ctx)
@@ -89,7 +89,7 @@ var onDisks = []scenario{
 		},
 	},
 	{
-		name: "disk-full", quick: true, epochs: 2 * partitions,
+		name: "disk-full", tool: "mkfs.ext4", quick: true, epochs: 2 * partitions,
 		prepare: func(n *procs.Node) error {
 			if n.ID != fullNode {
 				return nil
@@ -128,7 +128,7 @@ var onDisks = []scenario{
 		run:     exchanged,
 	},
 	{
-		name: "disk-shared", quick: true, epochs: 0,
+		name: "disk-shared", quick: true, epochs: noEpochs,
 		promise: "a second process is started on a node's DataDir: it refuses, and the first one goes on",
 		check:   "its last words; epochs",
 		run:     sharedDir,

@@ -284,8 +284,8 @@ func (d *driver) conclude(ctx context.Context, t *trial, b *bed, before uint64) 
 		t.fail("traffic", "nodes answered only %d times what they own", claims)
 	}
 	spent := b.ledger.spent() - before
-	if t.epochs >= 0 && spent > uint64(t.epochs) {
-		t.fail("epochs", "%d were spent, at most %d may be", spent, t.epochs)
+	if !t.afford(spent) {
+		t.fail("epochs", "%d were spent, at most %d may be", spent, max(0, t.epochs))
 	}
 	t.figure("%d epochs; %d operations, %d failed", spent, n, failed)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 
@@ -27,9 +28,12 @@ type scenario struct {
 	env     map[string]string
 	prepare func(*procs.Node) error
 	// epochs is how many of them the fault and the healing may spend at most, of
-	// all partitions together; negative means any number.
+	// all partitions together; or anyEpochs, or noEpochs.
 	epochs int
-	// calm is how many operations must be answered during the fault; 0 means 50.
+	// tool is a program that the fault is made with; where there is none the
+	// scenario is skipped.
+	tool string
+	// traffic is how many operations must be answered during the fault; 0 means 50.
 	traffic int
 	// optimist has clients take every failure for success, and leave has the
 	// driver heal nothing: mutants.
@@ -39,7 +43,32 @@ type scenario struct {
 	run    func(context.Context, *trial) error
 }
 
-const anyEpochs = -1
+const (
+	anyEpochs = -1
+	noEpochs  = -2
+)
+
+// afford reports whether a scenario may spend so many epochs.
+func (s scenario) afford(spent uint64) bool {
+	switch s.epochs {
+	case anyEpochs:
+		return true
+	case noEpochs:
+		return spent == 0
+	}
+	return spent <= uint64(s.epochs)
+}
+
+// lacks says what a scenario needs that this machine has not, or "".
+func (s scenario) lacks() string {
+	if s.tool == "" {
+		return ""
+	}
+	if _, err := exec.LookPath(s.tool); err != nil {
+		return s.tool + " is not installed"
+	}
+	return ""
+}
 
 // all returns the scenarios in the order in which they run and are shown.
 func all() []scenario {
