@@ -35,15 +35,23 @@ func (c *Client) locate(node string) (addr, to string) {
 }
 
 // Do has a request answered by the primary of its key, and tries until ctx
-// ends. Errors: ErrUnknown for a write that may be stored, ErrUnavailable if
-// nothing was done.
+// ends. A write that was sent and not answered is sent again under a higher
+// epoch only, see Request. Errors: ErrUnknown for a write that may be stored,
+// ErrUnavailable if nothing was done.
 func (c *Client) Do(ctx context.Context, req Request) (Answer, error) {
-	body := req.append(nil)
 	unsure := false
+	lost := uint64(0) // the highest epoch under which a write was sent and not answered
 	for {
 		var a Answer
 		err := c.topology.Do(ctx, client.Request{Key: req.Key, Write: req.Op != Get, Idempotent: true}, func(ctx context.Context, t client.Target) error {
-			value, err := c.ask(ctx, t.Node, body)
+			if req.Op != Get && t.Epoch <= lost {
+				return client.NotPrimary("")
+			}
+			req.epoch = t.Epoch
+			value, answered, err := c.ask(ctx, t.Node, req.append(nil))
+			if !answered {
+				lost = t.Epoch
+			}
 			a = Answer{Node: t.Node, Partition: t.Partition, Found: err == nil && req.Op == Get, Value: value}
 			return verdict(err)
 		})
@@ -64,21 +72,23 @@ func (c *Client) Do(ctx context.Context, req Request) (Answer, error) {
 	}
 }
 
-// ask asks one node.
-func (c *Client) ask(ctx context.Context, node string, body []byte) ([]byte, error) {
+// ask asks one node, and reports whether the request was answered or not sent:
+// otherwise it may be carried out at any time, as long as its epoch lasts.
+func (c *Client) ask(ctx context.Context, node string, body []byte) (value []byte, answered bool, err error) {
 	w := c.peers.Get(node)
 	if w == nil {
-		return nil, errNotPrimary
+		return nil, true, errNotPrimary
 	}
 	call := w.Start(kindAsk, body)
 	select {
 	case <-call.Done():
 		if call.Err != nil {
-			return nil, call.Err
+			return nil, errors.Is(call.Err, wire.ErrBusy), call.Err
 		}
-		return decodeOutcome(call.Answer.Kind, call.Answer.Body)
+		value, err = decodeOutcome(call.Answer.Kind, call.Answer.Body)
+		return value, true, err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, false, ctx.Err()
 	}
 }
 
