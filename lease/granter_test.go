@@ -148,7 +148,7 @@ func FuzzFrames(f *testing.F) {
 
 func TestMalformedFrames(t *testing.T) {
 	t.Parallel()
-	for _, b := range [][]byte{{0}, {9}, {frameHello, 2, 0, 0, 0, 0, 0, 0, 0, 1, 1, 'a'}, {frameHello, wireVersion, 0, 0, 0, 0, 0, 0, 0, 1, 0}} {
+	for _, b := range [][]byte{{0}, {9}, {frameHello, wireVersion + 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 'a'}, {frameHello, wireVersion, 0, 0, 0, 0, 0, 0, 0, 1, 0}, frame{kind: framePong, age: -1}.append(nil)} {
 		in := reader{r: bytes.NewReader(b)}
 		if _, err := in.next(); !errors.Is(err, errFrame) {
 			t.Errorf("%v: %v", b, err)

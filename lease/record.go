@@ -36,13 +36,14 @@ func (r *record) answer(term uint64, now time.Duration) {
 	}
 }
 
-// age returns how long ago a leadership before term was answered last.
+// age returns how long ago a leadership before term was answered last; never
+// less than 0, which says the most.
 func (r *record) age(term uint64, now time.Duration) time.Duration {
 	switch {
 	case term > r.term:
-		return now - max(r.at, r.before)
+		return max(0, now-max(r.at, r.before))
 	case term == r.term:
-		return now - r.before
+		return max(0, now-r.before)
 	}
 	return 0
 }

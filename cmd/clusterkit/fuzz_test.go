@@ -44,7 +44,13 @@ func FuzzCommandLine(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line string) {
 		args := strings.Split(line, " ")
 		var out bytes.Buffer
+		parser, err := newParser(&out, &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Help takes memory for every command and flag that there is.
 		fuzz.Memory(t, 4096+len(line), 1000, func() {
+			out.Reset()
 			defer func() {
 				if p := recover(); p != nil {
 					if _, ok := p.(exit); !ok {
@@ -52,10 +58,6 @@ func FuzzCommandLine(f *testing.F) {
 					}
 				}
 			}()
-			parser, err := newParser(&out, &out)
-			if err != nil {
-				t.Fatal(err)
-			}
 			if _, err := parser.Parse(args); err != nil && err.Error() == "" {
 				t.Errorf("%q is refused without a word", args)
 			}
