@@ -241,7 +241,7 @@ type backoff struct{ limit time.Duration }
 // pause sleeps and reports whether ctx still runs.
 func (b *backoff) pause(ctx context.Context) bool {
 	b.limit = min(max(2*b.limit, joinBackoffMin), joinBackoffMax)
-	t := time.NewTimer(b.limit/2 + mathrand.N(b.limit/2+1))
+	t := time.NewTimer(b.limit/2 + mathrand.N(b.limit/2+1)) //#nosec G404 -- jitter is no secret
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -96,7 +96,7 @@ func (r *running) anyMember() string {
 	if len(addrs) == 0 {
 		return ""
 	}
-	return addrs[int(r.turn.Add(1))%len(addrs)]
+	return addrs[r.turn.Add(1)%uint64(len(addrs))]
 }
 
 var (

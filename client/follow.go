@@ -67,7 +67,7 @@ func (c *Client) follow(seeds []string) {
 		c.troubled(err)
 		if err != nil {
 			c.o.logger.Debug("no node answers with a map", "error", err)
-			c.rest(wait/2 + rand.N(wait))
+			c.rest(wait/2 + rand.N(wait)) //#nosec G404 -- jitter is no secret
 			wait = min(2*wait, tryMax)
 			continue
 		}
@@ -100,7 +100,7 @@ func (f *follower) counts(addr string) bool {
 func (f *follower) await() {
 	c := f.c
 	for {
-		poll := time.NewTimer(c.o.poll + rand.N(c.o.poll/5+1))
+		poll := time.NewTimer(c.o.poll + rand.N(c.o.poll/5+1)) //#nosec G404 -- jitter is no secret
 		select {
 		case <-f.events:
 			f.first = f.stream // the others may hear of it later
@@ -128,7 +128,7 @@ func (f *follower) retire(lasted time.Duration) {
 	if lasted >= steady {
 		f.pause = reopenMin
 	}
-	f.reopen = time.After(f.pause/2 + rand.N(f.pause))
+	f.reopen = time.After(f.pause/2 + rand.N(f.pause)) //#nosec G404 -- jitter is no secret
 	f.pause = min(2*f.pause, reopenMax)
 }
 
@@ -140,7 +140,7 @@ func (f *follower) unchanged() bool {
 	if len(nodes) == 0 {
 		return false
 	}
-	addr := nodes[rand.IntN(len(nodes))].HTTP
+	addr := nodes[rand.IntN(len(nodes))].HTTP //#nosec G404 -- any node will do
 	ctx, cancel := context.WithTimeout(f.c.ctx, fetchWithin)
 	defer cancel()
 	resp, err := f.c.get(ctx, http.MethodHead, addr, "/cluster", "")

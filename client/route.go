@@ -182,7 +182,7 @@ func (k *call) again(ctx context.Context, m *Map) (*Map, error) {
 	if k.hint != "" {
 		return m, nil // the node that was asked knows better: ask at once
 	}
-	pause := time.NewTimer(k.pause/2 + rand.N(k.pause))
+	pause := time.NewTimer(k.pause/2 + rand.N(k.pause)) //#nosec G404 -- jitter is no secret
 	defer pause.Stop()
 	k.pause = min(2*k.pause, pauseMax)
 	select {
@@ -223,7 +223,7 @@ func (c *Client) pick(p *Partition, other *Node) *Node {
 		return nil
 	}
 	turn := c.turn.Add(1)
-	start := int(turn % uint64(len(nodes)))
+	start := int(turn % uint64(len(nodes))) //#nosec G115 -- less than len(nodes)
 	nearest := c.o.policy == ReadNearest && turn%exploreEvery != 0
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -206,7 +206,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 		}
 		g.reunite(ctx)
 		// Jitter keeps nodes that started together from asking together.
-		timer.Reset(rejoinEvery*3/4 + rand.N(rejoinEvery/2))
+		timer.Reset(rejoinEvery*3/4 + rand.N(rejoinEvery/2)) //#nosec G404 -- jitter is no secret
 	}
 }
 

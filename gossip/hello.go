@@ -26,7 +26,10 @@ func writeHello(w io.Writer, h hello) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...))
+	if len(b) > maxHello {
+		return fmt.Errorf("gossip: a handshake of %d bytes, at most %d", len(b), maxHello)
+	}
+	_, err = w.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)) //#nosec G115 -- at most maxHello
 	return err
 }
 

@@ -201,7 +201,7 @@ func (l *links) keep(all, ctx context.Context, p Peer) {
 		} else if err == nil {
 			_ = conn.Close()
 		}
-		t := time.NewTimer(again/2 + rand.N(again/2))
+		t := time.NewTimer(again/2 + rand.N(again/2)) //#nosec G404 -- jitter is no secret
 		select {
 		case <-t.C:
 		case <-ctx.Done():

@@ -320,7 +320,7 @@ func pauseBefore(attempt int) time.Duration {
 	if d > backoffMax || d <= 0 {
 		d = backoffMax
 	}
-	return d/2 + rand.N(d/2+1)
+	return d/2 + rand.N(d/2+1) //#nosec G404 -- jitter is no secret
 }
 
 // run calls the hooks and has the success acknowledged.

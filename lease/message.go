@@ -54,13 +54,13 @@ func (f frame) append(b []byte) []byte {
 	case frameHello:
 		b = append(b, wireVersion)
 		b = binary.BigEndian.AppendUint64(b, f.who.Number)
-		b = append(b, byte(len(f.who.UUID)))
+		b = append(b, byte(len(f.who.UUID))) //#nosec G115 -- this node's own, of 36 bytes
 		b = append(b, f.who.UUID...)
 	case framePing, frameCheck:
 		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, f.term), f.round)
 	case framePong:
 		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, f.term), f.round)
-		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, f.request), uint64(f.age))
+		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, f.request), uint64(f.age)) //#nosec G115 -- an age is not negative
 	case frameGrant:
 		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, f.request), f.registration)
 	}
@@ -101,7 +101,7 @@ func (r *reader) next() (frame, error) {
 		f.term, f.round = number(0), number(8)
 	case framePong:
 		f.term, f.round, f.request = number(0), number(8), number(16)
-		if f.age = time.Duration(number(24)); f.age < 0 {
+		if f.age = time.Duration(number(24)); f.age < 0 { //#nosec G115 -- what is too large is refused here
 			return frame{}, fmt.Errorf("%w: a negative age", errFrame)
 		}
 	case frameGrant:

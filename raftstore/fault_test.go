@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -336,6 +337,17 @@ func TestWipedNodeDoesNotAnswerForItsFormerSelf(t *testing.T) {
 			t.Errorf("the wiped node took part under its former name: %+v", got)
 		}
 	})
+}
+
+// TestNamesThatAPreambleCannotCarry: a length byte that says less than there is
+// would name another server.
+func TestNamesThatAPreambleCannotCarry(t *testing.T) {
+	t.Parallel()
+	s := newStreams(nil, "node-1:9001", &Identity{})
+	_, err := s.Dial(joinTarget(raft.ServerID(strings.Repeat("u", 256)), "node-2:9001"), time.Second)
+	if err == nil || !strings.Contains(err.Error(), "256 bytes, at most 255") {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestHalfARequestDoesNotHoldAStream(t *testing.T) {

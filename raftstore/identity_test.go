@@ -49,6 +49,9 @@ func TestIdentityCountsStarts(t *testing.T) {
 	if err != nil || other.UUID() == uuid {
 		t.Errorf("another DataDir: uuid %s, %v", other.UUID(), err)
 	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("a DataDir that others may look into: %v, %v", info, err)
+	}
 }
 
 func TestIdentityRefusals(t *testing.T) {

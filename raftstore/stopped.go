@@ -91,7 +91,7 @@ func holdIdentity(dir, nodeID string) (*Identity, error) {
 		return nil, err
 	}
 	i := &Identity{dir: dir, lock: lock}
-	b, err := os.ReadFile(path)
+	b, err := os.ReadFile(path) //#nosec G304 -- the file lies in DataDir, which the operator names
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("raftstore: read %s: %w: run as the user that the node runs as", path, err), i.Close())
 	}

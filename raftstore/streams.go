@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"strings"
 	"sync"
@@ -90,6 +91,10 @@ func (s *streams) Dial(target raft.ServerAddress, timeout time.Duration) (net.Co
 	if !ok {
 		return nil, &dialError{fmt.Errorf("raftstore: dial %s: no server named", target)}
 	}
+	clusterID := s.id.ClusterID()
+	if n := max(len(uuid), len(clusterID)); n > math.MaxUint8 {
+		return nil, &dialError{fmt.Errorf("raftstore: dial %s: a UUID or ClusterID of %d bytes, at most %d", addr, n, math.MaxUint8)}
+	}
 	c, err := s.inner.Dial(raft.ServerAddress(addr), timeout)
 	if err != nil {
 		return nil, &dialError{err}
@@ -100,7 +105,7 @@ func (s *streams) Dial(target raft.ServerAddress, timeout time.Duration) (net.Co
 	}
 	err = c.SetDeadline(time.Now().Add(timeout))
 	if err == nil {
-		_, err = c.Write(preamble(uuid, s.id.ClusterID()))
+		_, err = c.Write(preamble(uuid, clusterID))
 	}
 	if err != nil {
 		return nil, &dialError{errors.Join(err, out.Close())}
@@ -222,9 +227,9 @@ func (c *inbound) Write(b []byte) (int, error) {
 // preamble is version, then UUID of the callee and ClusterID of the caller
 // ("" before it is known), each behind a length byte.
 func preamble(uuid, clusterID string) []byte {
-	b := []byte{preambleVersion, byte(len(uuid))}
+	b := []byte{preambleVersion, byte(len(uuid))} //#nosec G115 -- Dial refuses longer names
 	b = append(b, uuid...)
-	b = append(b, byte(len(clusterID)))
+	b = append(b, byte(len(clusterID))) //#nosec G115 -- Dial refuses longer names
 	return append(b, clusterID...)
 }
 

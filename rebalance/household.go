@@ -47,7 +47,7 @@ func restarts(in *Input, out *Output) []topology.Command {
 // restartFact names an announcement. One that is made anew with another time is
 // another: it counts from the beginning.
 func restartFact(n *topology.Node) Fact {
-	return Fact{Kind: FactRestart, Incarnation: Incarnation{UUID: n.UUID, Number: n.Incarnation}, Session: uint64(n.Restart)}
+	return Fact{Kind: FactRestart, Incarnation: Incarnation{UUID: n.UUID, Number: n.Incarnation}, Session: uint64(n.Restart)} //#nosec G115 -- only compared with itself: no bit is lost
 }
 
 // losses counts the nodes that are active or lost, those that are lost, and

@@ -29,7 +29,7 @@ func newBoard(in *Input) *board {
 			continue
 		}
 		away := n.State != topology.NodeActive
-		b.number[n.ID] = int32(len(b.nodes))
+		b.number[n.ID] = int32(len(b.nodes)) //#nosec G115 -- at most topology.MaxNodes
 		b.nodes = append(b.nodes, n)
 		b.problem.Nodes = append(b.problem.Nodes, placement.Node{
 			Key: n.ID, Zone: n.Zone, Weight: n.Weight, Cordoned: away || !n.Eligible(), NoPrimary: away || !n.MayLead(),

@@ -15,7 +15,7 @@ func NewScorer(node string) Scorer { return Scorer(xxhash.Sum64String(node)) }
 func (s Scorer) Score(partition int) uint64 {
 	// The finalizer of splitmix64, over both inputs: close inputs get
 	// unrelated scores. The golden-ratio factor spreads small numbers first.
-	x := uint64(s) ^ uint64(partition)*0x9e3779b97f4a7c15
+	x := uint64(s) ^ uint64(partition)*0x9e3779b97f4a7c15 //#nosec G115 -- a hash takes any bits
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31

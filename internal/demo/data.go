@@ -18,8 +18,13 @@ type entry struct{ key, value string }
 
 // readTree makes an entry of every regular file below root, limit at most.
 func readTree(ctx context.Context, root string, limit int) ([]entry, error) {
+	dir, err := os.OpenRoot(root) // no link leads out of it
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = dir.Close() }() // only read
 	var out []entry
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+	err = fs.WalkDir(dir.FS(), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
@@ -29,15 +34,11 @@ func readTree(ctx context.Context, root string, limit int) ([]entry, error) {
 		if len(out) == limit {
 			return fs.SkipAll
 		}
-		content, err := os.ReadFile(path)
+		content, err := fs.ReadFile(dir.FS(), path)
 		if err != nil {
 			return err
 		}
-		name, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
-		out = append(out, entry{key: filepath.ToSlash(name), value: fmt.Sprintf("%d bytes, xxhash64 %016x", len(content), xxhash.Sum64(content))})
+		out = append(out, entry{key: path, value: fmt.Sprintf("%d bytes, xxhash64 %016x", len(content), xxhash.Sum64(content))})
 		return nil
 	})
 	return out, err

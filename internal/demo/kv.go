@@ -73,7 +73,7 @@ func (k *kv) anyNode(ctx context.Context, f func(*procs.Node) error) error {
 	ctx, cancel := context.WithTimeout(ctx, tryFor)
 	defer cancel()
 	for {
-		n := k.nodes[int(k.turn.Add(1))%len(k.nodes)]
+		n := k.nodes[k.turn.Add(1)%uint64(len(k.nodes))]
 		err := errors.New(n.ID + " does not run")
 		if n.Running() {
 			err = f(n)

@@ -26,7 +26,7 @@ const (
 // the input's, and some slack. parse may be called several times.
 func Memory(t testing.TB, input, perByte int, parse func()) {
 	t.Helper()
-	budget := uint64(slack + input*perByte)
+	budget := uint64(slack + input*perByte) //#nosec G115 -- both are lengths
 	// This counter stops nobody, so that it can be read after every input,
 	// but it is late by a few spans: exact figures follow a suspicion.
 	before := counted()

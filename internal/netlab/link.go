@@ -81,7 +81,7 @@ func (w *wire) decide(size int, now time.Time) fate {
 		w.counts.Duplicated++
 	}
 	if corrupt < l.Corrupt && size > headers {
-		f.at, f.bit = headers+int(place%uint64(size-headers)), 1<<(place>>32%8)
+		f.at, f.bit = headers+int(place%uint64(size-headers)), 1<<(place>>32%8) //#nosec G115 -- size is above headers, the rest is below size
 		w.counts.Corrupted++
 	}
 	if wait > 0 {

@@ -39,7 +39,7 @@ func (w *World) operate(i int, rng *rand.Rand) {
 		parts := kit.Snapshot().Partitions
 		what, err = "move a partition to", kit.MovePartition(ctx, parts[rng.IntN(len(parts))].ID, "", other)
 	case 5:
-		what, err = "write custom data of", kit.SetCustomData(ctx, other, []byte{byte(rng.IntN(256))})
+		what, err = "write custom data of", kit.SetCustomData(ctx, other, []byte{byte(rng.IntN(256))}) //#nosec G115 -- below 256
 	}
 	w.note("asked %s to %s %s: %v", Name(i), what, other, err)
 }

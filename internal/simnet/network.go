@@ -37,7 +37,7 @@ type Network struct {
 // and packets take 0.2 to 0.4 ms.
 func New(seed uint64) *Network {
 	return &Network{
-		rng: rand.New(rand.NewPCG(seed, 0)), hosts: make(map[string]*Host), cut: make(map[[2]string]bool),
+		rng: rand.New(rand.NewPCG(seed, 0)), hosts: make(map[string]*Host), cut: make(map[[2]string]bool), //#nosec G404 -- a seed repeats the network
 		delay: 200 * time.Microsecond, jitter: 200 * time.Microsecond,
 	}
 }

@@ -54,7 +54,7 @@ func (r *replicas) readBarred() {
 // roomPerZone counts the nodes that may hold p, in all and by zone.
 func (r *replicas) roomPerZone(p int32, perZone []int32) (total int32) {
 	clear(perZone)
-	for n := range int32(len(r.receive)) {
+	for n := range small(len(r.receive)) {
 		if r.mayHold(p, n) {
 			perZone[r.zone[n]]++
 			total++

@@ -115,7 +115,7 @@ func (r *replicas) ends(g goal, n int32) bool {
 }
 
 func (r *replicas) canEnd(g goal) bool {
-	for n := range int32(len(r.load)) {
+	for n := range small(len(r.load)) {
 		if r.ends(g, n) {
 			return true
 		}

@@ -160,7 +160,7 @@ func newCluster(p Problem) (*cluster, error) {
 		}
 		z := len(c.zones) - 1
 		c.zoneEnd[z] = int32(i) + 1
-		c.zone[i] = int32(z)
+		c.zone[i] = small(z)
 		c.rank[g] = int32(i)
 		c.score[i] = ring.NewScorer(node.Key)
 		c.weight[i] = int64(node.Weight)
@@ -185,6 +185,10 @@ func (c *cluster) zoneStart(z int32) int32 {
 	}
 	return c.zoneEnd[z-1]
 }
+
+// small narrows a count or an index of nodes, partitions or replicas, all of
+// which validate holds below 1<<31.
+func small[N int | int64](n N) int32 { return int32(n) } //#nosec G115 -- see validate
 
 func (p *Problem) validate() error {
 	if p.ReplicationFactor < 1 {
@@ -253,6 +257,13 @@ func (p *Problem) validateOwners(field string, owners []int32) error {
 }
 
 func (p *Problem) validateReplicas() error {
+	total := int64(0)
+	for _, replicas := range p.Replicas {
+		total += int64(len(replicas))
+	}
+	if total > math.MaxInt32 {
+		return fmt.Errorf("placement: Replicas lists %d replicas in all: the planner takes at most %d", total, math.MaxInt32)
+	}
 	// seen[n] is the last partition, counted from 1, that listed node n.
 	seen := make([]int32, len(p.Nodes))
 	for i, replicas := range p.Replicas {

@@ -62,7 +62,7 @@ func (r *replicas) readHolders() {
 		total += len(given)
 		most = max(most, len(given))
 	}
-	r.stride = int32(most)
+	r.stride = small(most)
 	r.first = make([]int32, 0, total)
 	r.held = make([]int32, len(r.Replicas)*most)
 	for p, given := range r.Replicas {
@@ -73,8 +73,8 @@ func (r *replicas) readHolders() {
 			r.load[n]++
 			r.first = append(r.first, n)
 		}
-		r.count[p] = int32(len(given))
-		r.off[p+1] = int32(len(r.first))
+		r.count[p] = small(len(given))
+		r.off[p+1] = small(len(r.first))
 	}
 }
 
@@ -102,7 +102,7 @@ func (r *replicas) setWants() {
 					n++
 				}
 			}
-			r.want[p] = int32(min(n, rf))
+			r.want[p] = small(min(n, rf))
 			least = min(least, n)
 		}
 		if least < rf {
@@ -111,7 +111,7 @@ func (r *replicas) setWants() {
 		return
 	}
 	for p := range r.want {
-		r.want[p] = int32(rf)
+		r.want[p] = small(rf)
 	}
 	used := 0
 	for _, n := range perZone {
@@ -133,7 +133,7 @@ func (r *replicas) setWants() {
 	if limit > ideal {
 		r.conflicts = append(r.conflicts, Conflict{Kind: ZonesTooSmall, Want: ideal, Got: limit})
 	}
-	r.zoneCap = int32(limit)
+	r.zoneCap = small(limit)
 }
 
 // quotas turns weights into ranges of replicas per node. A cordoned node can
@@ -278,7 +278,7 @@ func (r *replicas) indexHolders() {
 // trim takes away the replicas that break a rule: too many in a zone, too many
 // in all.
 func (r *replicas) trim() {
-	for p := range int32(len(r.Replicas)) {
+	for p := range small(len(r.Replicas)) {
 		limit := r.zoneCapOf(p)
 		for i := int32(0); limit < r.count[p] && i < r.count[p]; {
 			if z := r.zone[r.holders(p)[i]]; r.inZone(p, z, -1) > limit {
@@ -329,7 +329,7 @@ func (r *replicas) fill() {
 		most = max(most, w-r.count[p])
 	}
 	for missing := most; missing > 0; missing-- {
-		for p := range int32(len(r.want)) {
+		for p := range small(len(r.want)) {
 			if r.want[p]-r.count[p] < missing {
 				continue
 			}
@@ -346,7 +346,7 @@ func (r *replicas) fill() {
 
 // shed moves replicas from nodes above their range to the emptiest that fit.
 func (r *replicas) shed() {
-	for n := range int32(len(r.load)) {
+	for n := range small(len(r.load)) {
 		for _, primaries := range []bool{false, true} {
 			r.each(n, func(p int32) bool {
 				if r.load[n] <= r.quota[n].hi {
@@ -367,7 +367,7 @@ func (r *replicas) shed() {
 // the relatively fullest first.
 func (r *replicas) pull() {
 	var poor, rich []int32
-	for n := range int32(len(r.load)) {
+	for n := range small(len(r.load)) {
 		switch {
 		case r.load[n] < r.quota[n].lo && r.receive[n]:
 			poor = append(poor, n)
@@ -410,10 +410,10 @@ func (r *replicas) pullFrom(from, to int32) {
 // overfill places the replicas that fit on no node within its range: a full
 // node is better than a missing replica.
 func (r *replicas) overfill() {
-	for p := range int32(len(r.want)) {
+	for p := range small(len(r.want)) {
 		for r.count[p] < r.want[p] {
 			best, lowest := int32(-1), 0.0
-			for n := range int32(len(r.load)) {
+			for n := range small(len(r.load)) {
 				if !r.fits(p, n, -1) {
 					continue
 				}
@@ -437,7 +437,7 @@ func (r *replicas) placement() Placement {
 		total += int(c)
 	}
 	flat := make([]int32, 0, total)
-	for p := range int32(len(r.want)) {
+	for p := range small(len(r.want)) {
 		start := len(flat)
 		for _, n := range r.holdersBefore(p) {
 			if r.holds(p, n) {

@@ -70,7 +70,7 @@ func (r *roles) level() {
 	for _, g := range []goal{overfull, underfull} {
 		s := r.newSearch(g)
 		s.bound = anyCost
-		for n := range int32(len(r.load)) {
+		for n := range small(len(r.load)) {
 			for s.work >= 0 && (g == overfull && r.load[n] > r.quota[n].hi || g == underfull && r.load[n] < r.quota[n].lo) {
 				r.seek(s, []int32{n}, func(int32) bool { return false })
 				s.end = r.levelWith(s, n)
@@ -87,7 +87,7 @@ func (r *roles) level() {
 // weight, or -1 if passing a role between them makes nothing more even.
 func (r *roles) levelWith(s *roleSearch, n int32) int32 {
 	best := int32(-1)
-	for m := range int32(len(r.load)) {
+	for m := range small(len(r.load)) {
 		if s.cost[m] == unseen || m == n {
 			continue
 		}

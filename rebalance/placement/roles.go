@@ -47,7 +47,7 @@ func newRoles(c *cluster) *roles {
 		r.ledOff[i] += r.ledOff[i-1]
 	}
 	r.led = make([]int32, len(r.cand))
-	for p := range int32(partitions) {
+	for p := range small(partitions) {
 		for _, n := range r.candidates(p) {
 			r.led[r.ledOff[n+1]] = p
 			r.ledOff[n+1]++
@@ -80,7 +80,7 @@ func (r *roles) readCandidates() {
 				r.cand = append(r.cand, n)
 			}
 		}
-		r.off[p+1] = int32(len(r.cand))
+		r.off[p+1] = small(len(r.cand))
 	}
 	copy(r.now, r.first)
 }
@@ -93,7 +93,7 @@ func (r *roles) partitions(n int32) []int32 { return r.led[r.ledOff[n]:r.ledOff[
 // NoPrimary can keep what it leads at most.
 func (r *roles) quotas() []quota {
 	total := int64(0)
-	for p := range int32(len(r.now)) {
+	for p := range small(len(r.now)) {
 		if len(r.candidates(p)) > 0 {
 			total++
 		}
@@ -115,7 +115,7 @@ func (r *roles) quotas() []quota {
 }
 
 func (r *roles) plan() {
-	for p := range int32(len(r.now)) {
+	for p := range small(len(r.now)) {
 		if r.now[p] < 0 {
 			r.appoint(p)
 		}

@@ -257,6 +257,7 @@ func TestBadProblemsAreRefused(t *testing.T) {
 		{"Replicas[0] names node 2", placement.Problem{ReplicationFactor: 1, Nodes: two, Replicas: [][]int32{{2}}}},
 		{"Replicas[0] names node -1", placement.Problem{ReplicationFactor: 1, Nodes: two, Replicas: [][]int32{{-1}}}},
 		{`Replicas[1] names node "b" twice`, placement.Problem{ReplicationFactor: 1, Nodes: two, Replicas: [][]int32{{1}, {1, 0, 1}}}},
+		{"2147549184 replicas in all", placement.Problem{ReplicationFactor: 1, Nodes: two, Replicas: slices.Repeat([][]int32{make([]int32, 1<<16)}, 1<<15+1)}},
 		{"Primary has 2 entries for 1", placement.Problem{ReplicationFactor: 1, Nodes: two, Replicas: make([][]int32, 1), Primary: []int32{0, 1}}},
 		{"Ideal[0] is 7", placement.Problem{ReplicationFactor: 1, Nodes: two, Replicas: make([][]int32, 1), Ideal: []int32{7}}},
 	} {

@@ -37,11 +37,11 @@ func quotas(total int64, claims []claim, zoneLimits []int64) []quota {
 		}
 		amount, weight := pour(max(total, 0), claims, open, out)
 		filled := false
-		for z, members := range zones {
-			if !full[z] && overflows(claims, members, amount, weight, zoneLimits[z]) {
-				pour(zoneLimits[z], claims, members, out)
+		for z, limit := range zoneLimits {
+			if !full[z] && overflows(claims, zones[z], amount, weight, limit) {
+				pour(limit, claims, zones[z], out)
 				full[z], filled = true, true
-				total -= zoneLimits[z]
+				total -= limit
 			}
 		}
 		if !filled {
@@ -72,11 +72,11 @@ func pour(total int64, claims []claim, some []int32, out []quota) (amount, weigh
 	for k, i := range some {
 		c := &claims[i]
 		if capped[k] {
-			out[i] = quota{lo: int32(c.limit), hi: int32(c.limit), share: float64(c.limit)}
+			out[i] = quota{lo: small(c.limit), hi: small(c.limit), share: float64(c.limit)}
 			continue
 		}
 		part := c.weight * amount
-		q := quota{lo: int32(part / weight), share: float64(part) / float64(weight)}
+		q := quota{lo: small(part / weight), share: float64(part) / float64(weight)}
 		q.hi = q.lo
 		if part%weight != 0 {
 			q.hi++

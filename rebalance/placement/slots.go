@@ -74,7 +74,7 @@ func (r *replicas) each(n int32, f func(p int32) bool) {
 	if len(list) == 0 {
 		return
 	}
-	start := int(r.tie(n) % uint64(len(list)))
+	start := int(r.tie(n) % uint64(len(list))) //#nosec G115 -- less than len(list)
 	for i := range list {
 		k := start + i
 		if k >= len(list) {
@@ -101,7 +101,7 @@ func (r *replicas) rekey(n int32) {
 	}
 	const levelBits = 31
 	level := uint64(float64(r.load[n]+1) / q.share * (1 << 16))
-	key := min(level, 1<<levelBits-1)<<32 | r.tie(n)&0xffff<<16 | uint64(n)
+	key := min(level, 1<<levelBits-1)<<32 | r.tie(n)&0xffff<<16 | uint64(n) //#nosec G115 -- a node has a number from 0
 	if r.load[n] >= q.lo {
 		key |= 1 << 63
 	}
@@ -124,7 +124,7 @@ func (r *replicas) best(p, from int32) int32 {
 	// are full, and the barred nodes. Look at the gaps between them.
 	key = absent
 	next := int32(0)
-	for next < int32(len(r.load)) {
+	for next < small(len(r.load)) {
 		start, end := r.barrier(p, from, next)
 		key = min(key, r.emptiest.leastIn(next, start))
 		next = end
@@ -138,7 +138,7 @@ func (r *replicas) best(p, from int32) int32 {
 // barrier returns the first range of nodes, from number next on, that may not
 // take p in place of from. With no such range it is empty and at the very end.
 func (r *replicas) barrier(p, from, next int32) (start, end int32) {
-	start = int32(len(r.load))
+	start = small(len(r.load))
 	end = start
 	limit := r.zoneCapOf(p)
 	capped := limit < r.stride

@@ -162,7 +162,7 @@ func (c *Client) partition(ctx context.Context, key string) (int, error) {
 // configs is what the client knows of the partitions' members.
 type configs struct {
 	c    *Client
-	turn atomic.Uint32
+	turn atomic.Uint64
 
 	mu sync.RWMutex
 	of map[int]register.Config
@@ -193,7 +193,7 @@ func (k *configs) Refresh(ctx context.Context, partition int) {
 	}
 	k.c.topology.Refresh()
 	for range m.Nodes {
-		n := m.Nodes[int(k.turn.Add(1))%len(m.Nodes)]
+		n := m.Nodes[k.turn.Add(1)%uint64(len(m.Nodes))]
 		if !n.Active {
 			continue
 		}

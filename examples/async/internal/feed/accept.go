@@ -151,8 +151,8 @@ func (n *Node) take(body []byte) (places []place, commit *store.Commit, err erro
 	places = make([]place, len(parts))
 	for k, p := range parts {
 		echo := time.Duration(0)
-		if m.life == n.life && m.pieces[k].leads {
-			echo = time.Duration(m.echo)
+		if m.pieces[k].leads {
+			echo = n.echoed(&m)
 		}
 		places[k] = p.follow(&m.pieces[k], fits[k], echo)
 	}
@@ -166,6 +166,16 @@ func (p *partition) fits(m *piece) bool {
 		return false
 	}
 	return len(m.groups) == 0 || m.groups[0].First == p.end.Sequence+1
+}
+
+// echoed returns this node's own clock as of the answer that a message echoes;
+// 0 if it is that of another life, or one that this clock has not shown yet:
+// replicas that believed it would be fresh for ever.
+func (n *Node) echoed(m *appendMessage) time.Duration {
+	if m.life != n.life || m.echo > uint64(n.clock()) { //#nosec G115 -- a clock since the start is not negative
+		return 0
+	}
+	return time.Duration(m.echo) //#nosec G115 -- at most the clock
 }
 
 // follow takes note of a piece, whose groups were appended if it fits, and

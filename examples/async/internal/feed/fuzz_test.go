@@ -2,8 +2,10 @@ package feed
 
 import (
 	"errors"
+	"math"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/skshohagmiah/clusterkit/examples/async/internal/proto"
 	"github.com/skshohagmiah/clusterkit/examples/internal/ops"
@@ -51,6 +53,27 @@ func FuzzMessages(f *testing.F) {
 		h, err := decodeHistory(b)
 		comesBack(t, h, err, func(h history) (history, error) { return decodeHistory(h.append(nil)) })
 	})
+}
+
+// TestAnEchoOfTheFutureIsNotBelieved: a follower takes as an echo of its clock
+// only what its clock has shown.
+func TestAnEchoOfTheFutureIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	n := &Node{began: time.Now().Add(-time.Minute), life: 7}
+	for _, c := range []struct {
+		life, echo uint64
+		want       time.Duration
+	}{
+		{7, uint64(time.Second), time.Second},
+		{8, uint64(time.Second), 0},
+		{7, uint64(time.Hour), 0},
+		{7, math.MaxInt64, 0},
+		{7, math.MaxUint64, 0},
+	} {
+		if got := n.echoed(&appendMessage{life: c.life, echo: c.echo}); got != c.want {
+			t.Errorf("life %d, echo %d: %v, want %v", c.life, c.echo, got, c.want)
+		}
+	}
 }
 
 // comesBack fails the test if what was accepted does not come back as it is.
