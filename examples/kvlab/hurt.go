@@ -88,6 +88,10 @@ func (l *lab) hurtOnce(ctx context.Context, fault string, n *procs.Node, during 
 		}
 		return err
 	case "drain":
+		// One that has just been added may not have entered yet.
+		if err := l.c.AwaitMember(ctx, n); err != nil {
+			return ignoreEnd(ctx, err)
+		}
 		if err := l.c.Post(ctx, "/nodes/"+n.ID+"/drain", nil); err != nil {
 			return ignoreEnd(ctx, err)
 		}
