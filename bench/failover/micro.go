@@ -26,7 +26,7 @@ type sample struct{ ns, allocs float64 }
 // program builds the benchmarks of a package.
 func (b *bench) program(ctx context.Context, pkg string) (string, error) {
 	path := filepath.Join(b.dir, strings.ReplaceAll(pkg, "/", "-")+".test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", path, pkg)
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", path, pkg) //#nosec G204 -- the go command, with arguments of this program
 	build.Dir = b.root
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go test -c %s in %s: %w\n%s", pkg, b.root, err, out)
@@ -40,7 +40,7 @@ var benchmarkLine = regexp.MustCompile(`^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+([\d.]
 // round runs the benchmarks that match, each for a short time, and adds what
 // they took to the samples by name.
 func (b *bench) round(ctx context.Context, path, match, within string, samples map[string][]sample) error {
-	cmd := exec.CommandContext(ctx, path, "-test.run", "^$", "-test.bench", match, "-test.benchtime", within, "-test.benchmem")
+	cmd := exec.CommandContext(ctx, path, "-test.run", "^$", "-test.bench", match, "-test.benchtime", within, "-test.benchmem") //#nosec G204 -- it was built by this program
 	cmd.Dir = b.dir
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -71,7 +71,7 @@ func (b *bench) keep(lines []byte) error {
 		flags |= os.O_TRUNC
 		b.kept = true
 	}
-	f, err := os.OpenFile(b.raw, flags, 0o644)
+	f, err := os.OpenFile(b.raw, flags, 0o644) //#nosec G302 -- a report, for everybody to read
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,7 @@ func (s *sequences) take(ctx context.Context, name string, count uint64) (uint64
 			return next, err
 		}
 		select {
+		//#nosec G404 -- jitter is no secret
 		case <-time.After(rand.N(pause)): // until this node has heard of the other's step
 		case <-ctx.Done():
 			return 0, fmt.Errorf("%w: other nodes were faster: %w", clusterkit.ErrUnavailable, ctx.Err())

@@ -85,7 +85,7 @@ func startLoad(ctx context.Context, nodes *targets, prefix string, seed uint64, 
 		l.keys[i] = fmt.Sprintf("%s-%d-0", prefix, i)
 	}
 	for w := range stay + roamers {
-		rng := rand.New(rand.NewPCG(seed, uint64(w)))
+		rng := rand.New(rand.NewPCG(seed, uint64(w))) //#nosec G404 -- a seed repeats the run
 		l.workers.Go(func() { l.work(ctx, w, w < stay, rng) })
 	}
 	return l

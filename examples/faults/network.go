@@ -26,7 +26,7 @@ type network struct {
 // newNetwork joins this program to a network without nodes; number is that of
 // the run's cluster.
 func newNetwork(seed uint64, number int) (*network, error) {
-	n := &network{lab: netlab.New(seed), net: byte(number % movedTo)}
+	n := &network{lab: netlab.New(seed), net: byte(number % movedTo)} //#nosec G115 -- below movedTo
 	var err error
 	n.self, err = n.lab.Join(netip.AddrFrom4([4]byte{10, 99, 255, 1}))
 	if err != nil {
@@ -41,7 +41,7 @@ func (n *network) place(number int) (procs.Place, error) {
 	if number > 250 {
 		return procs.Place{}, fmt.Errorf("faults: node %d: a cluster has at most 250 hosts here", number)
 	}
-	addr := netip.AddrFrom4([4]byte{10, 99, n.net, byte(number)})
+	addr := netip.AddrFrom4([4]byte{10, 99, n.net, byte(number)}) //#nosec G115 -- at most 250, see above
 	h, err := n.lab.Add(addr)
 	if err != nil {
 		return procs.Place{}, err
@@ -106,7 +106,10 @@ func (t *trial) others(group ...*procs.Node) []*procs.Node {
 func (t *trial) readdress(n *procs.Node) error {
 	t.net.moved++
 	number := t.net.moved
-	addr := netip.AddrFrom4([4]byte{10, 99, byte(movedTo + number/250), byte(1 + number%250)})
+	if number >= (255-movedTo)*250 {
+		return fmt.Errorf("faults: %d addresses were given anew: there are no more", number)
+	}
+	addr := netip.AddrFrom4([4]byte{10, 99, byte(movedTo + number/250), byte(1 + number%250)}) //#nosec G115 -- see the bound above
 	if err := t.net.host(t.c, n).SetAddr(addr); err != nil {
 		return err
 	}

@@ -384,7 +384,7 @@ func sharedDir(ctx context.Context, t *trial) error {
 	}
 	within, cancel := context.WithTimeout(ctx, endsWithin)
 	defer cancel()
-	cmd := exec.CommandContext(within, t.c.Binary)
+	cmd := exec.CommandContext(within, t.c.Binary) //#nosec G204 -- the harness runs programs of its own
 	cmd.Env = append(os.Environ(), "NODE_ID="+n.ID, "DATA_DIR="+dataOf(n), "HTTP_ADDR=127.0.0.1:8080", "RAFT_ADDR=127.0.0.1:9001",
 		"GOSSIP_ADDR=127.0.0.1:10001", "KV_ADDR=127.0.0.1:8180", "JOIN_ADDR="+t.c.Nodes[0].HTTP)
 	out, err := cmd.CombinedOutput()

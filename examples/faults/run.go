@@ -182,7 +182,7 @@ func (d *driver) try(ctx context.Context, number int, s scenario) (result, error
 		r.problems = []string{"formation: " + err.Error()}
 		return r, d.keep(&r, nil)
 	}
-	rng := rand.New(rand.NewPCG(d.seed, uint64(number)))
+	rng := rand.New(rand.NewPCG(d.seed, uint64(number))) //#nosec G115 G404 -- a seed repeats the run
 	t := &trial{
 		scenario: s, c: b.c, net: b.net, nodes: b.nodes, rng: rng,
 		paused: make(map[*procs.Node]bool), gone: make(map[*procs.Node]bool),
@@ -353,9 +353,9 @@ func (d *driver) keep(r *result, t *trial) error {
 	}
 	r.kept = dir
 	text := fmt.Sprintf("scenario %s, seed %d\n%s\n%s\n", r.name, d.seed, strings.Join(r.figures, "\n"), strings.Join(r.problems, "\n"))
-	errs := []error{os.WriteFile(filepath.Join(dir, "problems.txt"), []byte(text), 0o644)}
+	errs := []error{os.WriteFile(filepath.Join(dir, "problems.txt"), []byte(text), 0o644)} //#nosec G306 -- a report, for everybody to read
 	if t != nil {
-		errs = append(errs, os.WriteFile(filepath.Join(dir, "history.txt"), []byte(t.load.history.String()), 0o644))
+		errs = append(errs, os.WriteFile(filepath.Join(dir, "history.txt"), []byte(t.load.history.String()), 0o644)) //#nosec G306 -- a report, for everybody to read
 		if slices.ContainsFunc(r.problems, func(p string) bool { return strings.HasPrefix(p, "history: ") }) {
 			errs = append(errs, t.load.history.Visualize(filepath.Join(dir, "history.html")))
 		}

@@ -56,7 +56,7 @@ func (s scenario) afford(spent uint64) bool {
 	case noEpochs:
 		return spent == 0
 	}
-	return spent <= uint64(s.epochs)
+	return spent <= uint64(s.epochs) //#nosec G115 -- what is negative is a case above
 }
 
 // lacks says what a scenario needs that this machine has not, or "".

@@ -93,7 +93,7 @@ func count(ctx context.Context, c *procs.Cluster) (census, error) {
 
 // field returns the number behind a name at the beginning of a line.
 func field(path, name string) (int, error) {
-	b, err := os.ReadFile(path)
+	b, err := os.ReadFile(path) //#nosec G304 -- below /proc
 	if err != nil {
 		return 0, err
 	}
@@ -148,7 +148,7 @@ func fetchText(ctx context.Context, url string, into *textAnswer) error {
 func (o *options) soak(ctx context.Context, d *driver) (err error) {
 	defer func() { err = errors.Join(err, d.close()) }()
 	d.soaking = true
-	k := &soaking{d: d, rng: rand.New(rand.NewPCG(o.seed, 1))}
+	k := &soaking{d: d, rng: rand.New(rand.NewPCG(o.seed, 1))} //#nosec G404 -- a seed repeats the run
 	began := time.Now()
 	any, mild := soakable(all())
 	r := result{scenario: soakScenario}

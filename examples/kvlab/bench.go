@@ -98,7 +98,7 @@ func measure(ctx context.Context, n int, length time.Duration, op func(ctx conte
 	var workers sync.WaitGroup
 	for i := range n {
 		workers.Go(func() {
-			rng := rand.New(rand.NewPCG(uint64(i), 7))
+			rng := rand.New(rand.NewPCG(uint64(i), 7)) //#nosec G115 G404 -- a seed repeats the run
 			m := &each[i]
 			for ctx.Err() == nil {
 				call := time.Now()
@@ -157,7 +157,7 @@ func benchBatched(ctx context.Context, c *procs.Cluster, n int, length time.Dura
 	var callers sync.WaitGroup
 	for i := range n {
 		callers.Go(func() {
-			m, rng := &each[i], rand.New(rand.NewPCG(uint64(i), 7))
+			m, rng := &each[i], rand.New(rand.NewPCG(uint64(i), 7)) //#nosec G115 G404 -- a seed repeats the run
 			for ctx.Err() == nil && time.Since(began) < length {
 				for range flushEvery {
 					if client.Set("key-"+strconv.Itoa(rng.IntN(benchKeys)), value) != nil {

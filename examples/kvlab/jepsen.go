@@ -163,7 +163,7 @@ func picture(o *options, h *linear.History, i int) {
 		dir = os.TempDir()
 	}
 	name := filepath.Join(dir, fmt.Sprintf("history-%d", i))
-	err := errors.Join(h.Visualize(name+".html"), os.WriteFile(name+".txt", []byte(h.String()), 0o644))
+	err := errors.Join(h.Visualize(name+".html"), os.WriteFile(name+".txt", []byte(h.String()), 0o644)) //#nosec G306 -- a report, for everybody to read
 	if err != nil {
 		fmt.Println("the history could not be kept:", err)
 		return
@@ -217,7 +217,7 @@ func (l *lab) history(ctx context.Context, o *options, number int, fault string)
 	for i := range o.clients {
 		clients.Go(func() { errs[i] = l.client(during, o, h, number, i) })
 	}
-	err := l.hurt(during, fault, rand.New(rand.NewPCG(uint64(number), 3)))
+	err := l.hurt(during, fault, rand.New(rand.NewPCG(uint64(number), 3))) //#nosec G115 G404 -- a seed repeats the run
 	clients.Wait()
 	return h, errors.Join(append(errs, err, l.heal(ctx))...)
 }
@@ -236,7 +236,7 @@ func (l *lab) client(ctx context.Context, o *options, h *linear.History, number,
 		}
 		c = anyReplica{c, one}
 	}
-	rng := rand.New(rand.NewPCG(uint64(number), uint64(id)+100))
+	rng := rand.New(rand.NewPCG(uint64(number), uint64(id)+100)) //#nosec G115 G404 -- a seed repeats the run
 	for n := 0; ctx.Err() == nil; n++ {
 		key := fmt.Sprintf("h%d-k%d", number, rng.IntN(jepsenKeys))
 		op, cancel := context.WithTimeout(context.Background(), opWithin)

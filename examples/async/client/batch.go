@@ -296,7 +296,7 @@ func (b *batcher) end(s section, err error) {
 	q := s.q
 	q.mu.Lock()
 	q.sending = false
-	q.done += uint64(s.n)
+	q.done += uint64(s.n) //#nosec G115 -- a count is not negative
 	if cap(s.ops) <= requestBytes {
 		q.spare = s.ops[:0]
 	}

@@ -63,7 +63,7 @@ func run(ctx context.Context, o options) error {
 }
 
 func build(ctx context.Context, to string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", to, "github.com/skshohagmiah/clusterkit/examples/custom-data")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", to, "github.com/skshohagmiah/clusterkit/examples/custom-data") //#nosec G204 -- the go command, with arguments of this program
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build custom-data (run this in the examples directory, or give -bin): %w\n%s", err, out)

@@ -183,11 +183,11 @@ func Healthcheck(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthWithin)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+Advertise(addr)+"/health", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+Advertise(addr)+"/health", nil) //#nosec G704 -- whoever runs the node says where it is
 	if err != nil {
 		return fmt.Errorf("HTTP_ADDR %q: %w", addr, err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := http.DefaultClient.Do(req) //#nosec G704 -- as above
 	if err != nil {
 		return fmt.Errorf("no node answers at HTTP_ADDR %s: %w", addr, err)
 	}

@@ -80,7 +80,7 @@ func Count(b []byte) (n int, err error) {
 // take reads a length up to limit, and as many bytes.
 func take(b []byte, limit uint64) (field, rest []byte, ok bool) {
 	n, size := binary.Uvarint(b)
-	if size <= 0 || n > limit || n > uint64(len(b)-size) {
+	if size <= 0 || n > limit || n > uint64(len(b)-size) { //#nosec G115 -- size is at most len(b)
 		return nil, nil, false
 	}
 	b = b[size:]

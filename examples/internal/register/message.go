@@ -42,7 +42,7 @@ type request struct {
 // head begins a request.
 func head(partition int, number uint64, room int) []byte {
 	b := make([]byte, 0, room+2*binary.MaxVarintLen64)
-	b = binary.AppendUvarint(b, uint64(partition))
+	b = binary.AppendUvarint(b, uint64(partition)) //#nosec G115 -- a partition is below topology.MaxPartitions
 	return binary.AppendUvarint(b, number)
 }
 
@@ -96,7 +96,7 @@ func decodeRequest(kind byte, b []byte) (r request, err error) {
 func decodeKeys(b []byte) (keys []string, err error) {
 	for len(b) > 0 {
 		size, n := binary.Uvarint(b)
-		if n <= 0 || size > uint64(len(b)-n) {
+		if n <= 0 || size > uint64(len(b)-n) { //#nosec G115 -- n is at most len(b)
 			return nil, errMalformed
 		}
 		b = b[n:]

@@ -67,7 +67,7 @@ type tailMessage struct {
 }
 
 func (m *tailMessage) append(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(m.partition))
+	b = binary.AppendUvarint(b, uint64(m.partition)) //#nosec G115 -- a partition is below topology.MaxPartitions
 	b = binary.AppendUvarint(b, m.epoch)
 	return append(b, m.after...)
 }

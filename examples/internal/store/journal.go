@@ -32,7 +32,7 @@ const (
 )
 
 func journalPrefix(partition int) []byte {
-	return binary.BigEndian.AppendUint32([]byte{journalSpace}, uint32(partition))
+	return binary.BigEndian.AppendUint32([]byte{journalSpace}, uint32(partition)) //#nosec G115 -- a partition is below topology.MaxPartitions
 }
 
 func groupKey(partition int, last uint64) []byte {
@@ -68,7 +68,7 @@ func (s *Store) Append(groups []Group, histories map[int][]byte) (Commit, error)
 func addGroup(b *pebble.Batch, g *Group) error {
 	entry := b.SetDeferred(journalKey, journalHeader+len(g.Ops))
 	entry.Key[0] = journalSpace
-	binary.BigEndian.PutUint32(entry.Key[1:], uint32(g.Partition))
+	binary.BigEndian.PutUint32(entry.Key[1:], uint32(g.Partition)) //#nosec G115 -- a partition is below topology.MaxPartitions
 	binary.BigEndian.PutUint64(entry.Key[keyPrefix:], g.Last)
 	binary.BigEndian.PutUint64(entry.Value, g.Epoch)
 	binary.BigEndian.PutUint64(entry.Value[8:], g.First)
@@ -109,7 +109,7 @@ func addOp(b *pebble.Batch, g *Group, sequence uint64, o ops.Op) error {
 
 func putKey(to []byte, partition int, key []byte) {
 	to[0] = dataSpace
-	binary.BigEndian.PutUint32(to[1:], uint32(partition))
+	binary.BigEndian.PutUint32(to[1:], uint32(partition)) //#nosec G115 -- a partition is below topology.MaxPartitions
 	copy(to[keyPrefix:], key)
 }
 
@@ -191,7 +191,7 @@ func (s *Store) Trim(upTo map[int]uint64) error {
 
 // historyKey is where a partition's history is kept.
 func historyKey(partition int) []byte {
-	return binary.BigEndian.AppendUint32([]byte{metaSpace, 'h'}, uint32(partition))
+	return binary.BigEndian.AppendUint32([]byte{metaSpace, 'h'}, uint32(partition)) //#nosec G115 -- a partition is below topology.MaxPartitions
 }
 
 // History returns what is kept beside a partition's journal; nil when nothing is.

@@ -14,7 +14,7 @@ var idKey = []byte{metaSpace, 'i'}
 
 // noteKey is where a partition's note is kept.
 func noteKey(partition int) []byte {
-	return binary.BigEndian.AppendUint32([]byte{metaSpace, 'n'}, uint32(partition))
+	return binary.BigEndian.AppendUint32([]byte{metaSpace, 'n'}, uint32(partition)) //#nosec G115 -- a partition is below topology.MaxPartitions
 }
 
 // ID returns the name that the store was given when it was created: another

@@ -45,7 +45,7 @@ var errDamaged = errors.New("store: a record is cut short or damaged")
 
 // AppendRecord appends the form in which a record travels between nodes.
 func AppendRecord(b []byte, r *Record) []byte {
-	b = binary.AppendUvarint(b, uint64(r.Partition))
+	b = binary.AppendUvarint(b, uint64(r.Partition)) //#nosec G115 -- a partition is below topology.MaxPartitions
 	b = binary.AppendUvarint(b, r.Version.Epoch)
 	b = binary.AppendUvarint(b, r.Version.Sequence)
 	b = binary.AppendUvarint(b, r.Version.Writer)
@@ -119,7 +119,7 @@ const (
 )
 
 func prefix(partition int) []byte {
-	return binary.BigEndian.AppendUint32([]byte{dataSpace}, uint32(partition))
+	return binary.BigEndian.AppendUint32([]byte{dataSpace}, uint32(partition)) //#nosec G115 -- a partition is below topology.MaxPartitions
 }
 
 func keyOf(partition int, key string) []byte { return append(prefix(partition), key...) }

@@ -182,7 +182,7 @@ func (s *Store) Apply(records ...Record) (Commit, error) {
 	for _, r := range won {
 		s.recent.note(r)
 	}
-	count := int32(b.Count())
+	count := int32(b.Count()) //#nosec G115 -- a batch has at most 4 GiB, and two billion records do not fit
 	s.waiting.Add(count)
 	return Commit{store: s, batch: b, count: count}, nil
 }

@@ -37,7 +37,7 @@ var ErrDamaged = errors.New("wire: a damaged frame")
 // Append appends a message as a frame.
 func Append(b []byte, m Message) []byte {
 	at := len(b)
-	b = binary.BigEndian.AppendUint32(b, uint32(fixedBytes+len(m.Body)))
+	b = binary.BigEndian.AppendUint32(b, uint32(fixedBytes+len(m.Body))) //#nosec G115 -- the other end refuses more than MaxBody, and what the checksum does not match
 	b = append(b, 0, 0, 0, 0)
 	b = binary.BigEndian.AppendUint64(b, m.ID)
 	b = append(b, m.Kind)
@@ -91,5 +91,5 @@ func waiting(r *bufio.Reader) bool {
 		return false
 	}
 	head, err := r.Peek(headerBytes)
-	return err == nil && uint64(r.Buffered()) >= headerBytes+uint64(binary.BigEndian.Uint32(head))
+	return err == nil && uint64(r.Buffered()) >= headerBytes+uint64(binary.BigEndian.Uint32(head)) //#nosec G115 -- a count is not negative
 }

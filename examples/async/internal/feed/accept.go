@@ -80,7 +80,7 @@ func (n *Node) accept(m wire.Message, reply wire.Reply) {
 			reply(m.ID, proto.Failed, []byte(err.Error()))
 			return
 		}
-		a := appendAnswer{life: n.life, clock: uint64(n.clock()), places: places}
+		a := appendAnswer{life: n.life, clock: uint64(n.clock()), places: places} //#nosec G115 -- a clock since the start is not negative
 		reply(m.ID, proto.OK, a.append(nil))
 	})
 }

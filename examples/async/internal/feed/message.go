@@ -45,7 +45,7 @@ func (m *appendMessage) append(b []byte) []byte {
 	b = binary.AppendUvarint(binary.AppendUvarint(b, m.life), m.echo)
 	for i := range m.pieces {
 		p := &m.pieces[i]
-		b = binary.AppendUvarint(b, uint64(p.partition))
+		b = binary.AppendUvarint(b, uint64(p.partition)) //#nosec G115 -- a partition is below topology.MaxPartitions
 		b = binary.AppendUvarint(b, p.epoch)
 		b = appendVersion(b, p.prev)
 		b = binary.AppendUvarint(b, p.last)
@@ -114,7 +114,7 @@ type askMessage struct {
 }
 
 func (m *askMessage) append(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(m.partition))
+	b = binary.AppendUvarint(b, uint64(m.partition)) //#nosec G115 -- a partition is below topology.MaxPartitions
 	b = binary.AppendUvarint(b, m.epoch)
 	return m.history.append(appendVersion(b, m.end))
 }

@@ -137,7 +137,7 @@ type peer struct {
 // routes and its Transition before the cluster starts.
 func New(c Config) *Node {
 	n := &Node{
-		c: c.withDefaults(), began: time.Now(), life: rand.Uint64(), change: make(chan struct{}), events: newEvents(),
+		c: c.withDefaults(), began: time.Now(), life: rand.Uint64(), change: make(chan struct{}), events: newEvents(), //#nosec G404 -- a name, not a secret
 		peers: make(map[string]*peer), senders: make(map[string]*sender),
 	}
 	n.copies = &http.Client{Transport: &http.Transport{

@@ -115,9 +115,9 @@ func (n *Node) admit(jobs []*job) (*store.Commit, error) {
 		p := j.part
 		j.epoch = p.opened
 		groups = append(groups, store.Group{
-			Partition: p.index, Epoch: p.opened, First: p.planned + 1, Last: p.planned + uint64(j.count), Ops: j.section.Ops,
+			Partition: p.index, Epoch: p.opened, First: p.planned + 1, Last: p.planned + uint64(j.count), Ops: j.section.Ops, //#nosec G115 -- a count is not negative
 		})
-		p.planned += uint64(j.count)
+		p.planned += uint64(j.count) //#nosec G115 -- a count is not negative
 		j.last = p.planned
 		admitted = append(admitted, j)
 	}
@@ -131,7 +131,7 @@ func (n *Node) admit(jobs []*job) (*store.Commit, error) {
 	}
 	for k, j := range admitted {
 		j.part.push(groups[k])
-		n.counts.writes.Add(uint64(j.count))
+		n.counts.writes.Add(uint64(j.count)) //#nosec G115 -- a count is not negative
 	}
 	return &commit, nil
 }
@@ -139,7 +139,7 @@ func (n *Node) admit(jobs []*job) (*store.Commit, error) {
 // refuse returns OK for a job that this node may carry out. The caller holds
 // the partition's lock.
 func (n *Node) refuse(t *clusterkit.Topology, j *job) proto.Result {
-	if uint64(j.count) > n.c.MaxLag {
+	if uint64(j.count) > n.c.MaxLag { //#nosec G115 -- a count is not negative
 		return proto.Result{Status: proto.Failed, Text: fmt.Sprintf("%d writes to a partition in one request: send at most %d (MAX_LAG)", j.count, n.c.MaxLag)}
 	}
 	if _, err := n.serving(j.part); err != nil {

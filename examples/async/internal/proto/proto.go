@@ -52,7 +52,7 @@ type Section struct {
 
 // AppendSection appends a section to the body of a KindWrite.
 func AppendSection(b []byte, s Section) []byte {
-	b = binary.AppendUvarint(b, uint64(s.Partition))
+	b = binary.AppendUvarint(b, uint64(s.Partition)) //#nosec G115 -- a partition is below topology.MaxPartitions
 	b = binary.AppendUvarint(b, uint64(len(s.Ops)))
 	return append(b, s.Ops...)
 }
@@ -115,8 +115,8 @@ type Read struct {
 
 // Append appends the body of a KindRead.
 func (r *Read) Append(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(r.Partition))
-	b = binary.AppendUvarint(b, uint64(r.MaxLag))
+	b = binary.AppendUvarint(b, uint64(r.Partition)) //#nosec G115 -- a partition is below topology.MaxPartitions
+	b = binary.AppendUvarint(b, uint64(r.MaxLag))    //#nosec G115 -- DecodeRead refuses what comes of a negative one
 	return append(b, r.Key...)
 }
 
@@ -130,7 +130,7 @@ func DecodeRead(b []byte) (r Read, err error) {
 	if !ok || lag >= 1<<63 || len(b) == 0 {
 		return r, ErrMalformed
 	}
-	return Read{Partition: int(partition), Key: string(b), MaxLag: time.Duration(lag)}, nil
+	return Read{Partition: int(partition), Key: string(b), MaxLag: time.Duration(lag)}, nil //#nosec G115 -- below 1<<63, see above
 }
 
 func uvarint(b []byte) (v uint64, rest []byte, ok bool) {
