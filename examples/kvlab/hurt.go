@@ -114,6 +114,9 @@ func (l *lab) heal(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healWithin)
 	defer cancel()
 	for _, n := range l.c.Nodes {
+		if err := l.c.AwaitMember(ctx, n); err != nil {
+			return err
+		}
 		if err := l.c.Post(ctx, "/nodes/"+n.ID+"/undrain", nil); err != nil {
 			return err
 		}
