@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,7 +39,8 @@ func benchStore(ctx context.Context, o *options, t *table) error {
 	if err := fillBench(ctx, client, value); err != nil {
 		return err
 	}
-	fmt.Printf("%s: %d nodes, %d partitions, %d replicas, 100-byte values, everything on this machine; %s\n", o.store, o.nodes, o.partitions, o.replicas, clientName(o))
+	fmt.Printf("%s: %d nodes, %d partitions, %d replicas, 100-byte values, GOGC=%s, everything on this machine; %s\n",
+		o.store, o.nodes, o.partitions, o.replicas, cmp.Or(os.Getenv("GOGC"), strconv.Itoa(percentGC)), clientName(o))
 	fmt.Printf("%-7s %11s %9s %9s %9s %9s %7s\n", "", "concurrency", "per s", "p50", "p99", "CPU each", "failed")
 	kinds := []string{"write", "read"}
 	if o.store == "async" {

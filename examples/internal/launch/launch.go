@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -32,10 +31,6 @@ const (
 	// the others wait for this node before they copy what it held.
 	handOverWithin = 5 * time.Second
 	backWithin     = time.Minute
-	// gcPercent is GOGC, unless the environment sets it: what lives on a node's
-	// heap is a few megabytes, since pebble keeps its memory outside of it, and
-	// to collect that four times as rarely is worth a tenth of a node's work.
-	gcPercent = 400
 	// healthWithin bounds a health check.
 	healthWithin = 2 * time.Second
 )
@@ -92,9 +87,6 @@ func Run(ctx context.Context, open OpenFunc, prepare ...PrepareFunc) error {
 	env, err := ReadEnv(os.LookupEnv)
 	if err != nil {
 		return err
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: env.Level}))
 	env.Options.Logger = logger
