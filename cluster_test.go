@@ -278,6 +278,33 @@ func TestAnUnreachableSeedIsTriedForEver(t *testing.T) {
 	await(t, c, "membership", func(top *Topology) bool { return top.Node("node-2") != nil })
 }
 
+// TestALostFounderFoundsNoSecondCluster: node-1 founds by default, and so it does
+// when its disk is gone, unless the others are heard.
+func TestALostFounderFoundsNoSecondCluster(t *testing.T) {
+	t.Parallel()
+	nodes := cluster(t, 3)
+	lost := nodes[0].running.Load().record
+	if err := nodes[0].Stop(); err != nil {
+		t.Fatal(err)
+	}
+	again := Options{NodeID: "node-1", RaftAddr: lost.RaftAddr, GossipAddr: lost.GossipAddr}
+	err := create(t, again).Start()
+	if !errors.Is(err, ErrRefused) {
+		t.Fatalf("founds again: %v", err)
+	}
+	for _, want := range []string{"DataDir", lost.RaftAddr, "JoinAddr", "Bootstrap"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not name %s", err, want)
+		}
+	}
+	again.JoinAddr = nodes[1].settings.HTTPAddr
+	start(t, again)
+	await(t, nodes[1], "node-1 as a new node", func(top *Topology) bool {
+		n := top.Node("node-1")
+		return n != nil && n.UUID != lost.UUID && healthy(top, 3)
+	})
+}
+
 func TestInitialMembersFoundOneCluster(t *testing.T) {
 	t.Parallel()
 	var members []string

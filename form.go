@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"time"
 
+	"github.com/skshohagmiah/clusterkit/peer"
 	"github.com/skshohagmiah/clusterkit/ring"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
@@ -30,6 +32,10 @@ const (
 	// find a cluster; attempts never end.
 	joinBackoffMin = 100 * time.Millisecond
 	joinBackoffMax = 5 * time.Second
+	// foundListen is how long a founder listens for members of another cluster.
+	// A Raft leader calls a voter that does not answer every 0.7 s at least, and
+	// other nodes do besides.
+	foundListen = 700 * time.Millisecond
 )
 
 // way is how a node enters its cluster.
@@ -69,7 +75,7 @@ func (c *ClusterKit) enter(ctx context.Context) (way, error) {
 	}
 	switch {
 	case s.Bootstrap:
-		return way{clusterID: rand.Text(), found: true}, nil
+		return c.enterFirst(ctx)
 	case len(s.founders) > 0:
 		return c.enterInitial(ctx)
 	case s.JoinAddr == "":
@@ -77,6 +83,32 @@ func (c *ClusterKit) enter(ctx context.Context) (way, error) {
 			errNoWay, s.DataDir)
 	}
 	return c.join(ctx, s.JoinAddr)
+}
+
+// enterFirst founds a cluster, unless nodes of another one call this node: then
+// it was a member of theirs and has lost its DataDir, and a second cluster would
+// own every partition once more.
+func (c *ClusterKit) enterFirst(ctx context.Context) (way, error) {
+	s := &c.settings
+	w := way{clusterID: rand.Text(), found: true}
+	if _, number, _ := net.SplitHostPort(s.RaftAddr); number == "0" {
+		return w, nil // nobody can know the port before it is opened
+	}
+	port, err := peer.Listen(peer.Config{Network: s.towardsNodes(), Addr: s.RaftAddr, ClusterID: w.clusterID, Security: c.portSecurity(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return way{}, fmt.Errorf("%w: %w", errNoWay, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, foundListen)
+	ran := make(chan error, 1)
+	go func() { ran <- port.Run(ctx) }()
+	defer func() { cancel(); <-ran }()
+	select {
+	case from := <-port.Foreign():
+		return way{}, fmt.Errorf("%w: DataDir %s is empty, and the cluster of the node at %s knows this node by its RaftAddr %s: set JoinAddr to the HTTP address of one of its members, instead of Bootstrap (the default of node-1), to join it as a new node; to found another cluster, stop that one first or choose another RaftAddr",
+			ErrRefused, s.DataDir, from, s.RaftAddr)
+	case <-ctx.Done():
+		return w, nil
+	}
 }
 
 // isFounder reports whether this node founds the cluster of InitialMembers.

@@ -42,8 +42,9 @@ type Options struct {
 	// node that was a member before finds its way back without it.
 	JoinAddr string
 	// Bootstrap founds a new cluster, unless DataDir holds the state of one.
-	// Exactly one node of a new cluster has it. Default true for NodeID
-	// "node-1" without JoinAddr and InitialMembers.
+	// Exactly one node of a new cluster has it. A node that has lost its DataDir
+	// is refused while members of its cluster call it: it needs JoinAddr. Default
+	// true for NodeID "node-1" without JoinAddr and InitialMembers.
 	Bootstrap bool
 	// InitialMembers is for orchestrators that start all nodes with the same
 	// configuration: "NodeID=host:port" of the HTTP address of every first

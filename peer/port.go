@@ -77,6 +77,7 @@ type Port struct {
 	opening  *quota // streams that have not said what they are
 	open     *quota // all of them
 	refused  remarks
+	foreign  chan string // cap 1: who called from another cluster
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -94,7 +95,7 @@ func Listen(c Config) (*Port, error) {
 	p := &Port{
 		c: c, listener: l, tag: clusterTag(c.ClusterID), streams: make(map[Kind]*streams),
 		opening: newQuota(c.Limits.Opening, c.Limits.OpeningPerSource), open: newQuota(c.Limits.Streams, c.Limits.StreamsPerSource),
-		refused: remarks{logger: c.Logger},
+		refused: remarks{logger: c.Logger}, foreign: make(chan string, 1),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	for _, k := range []Kind{Raft, Calls, Link, Lease} {
@@ -163,6 +164,12 @@ func (p *Port) sort(s *stream) {
 	kind, err := p.greet(s)
 	p.opening.give(s.caller.Source)
 	if err != nil {
+		if errors.Is(err, errForeign) {
+			select {
+			case p.foreign <- s.RemoteAddr().String():
+			default: // nobody has looked at the one before
+			}
+		}
 		if !vanished(err) {
 			p.refused.say(s, err.Error())
 		}
@@ -247,6 +254,10 @@ func (p *Port) Close() {
 
 // Addr returns the address that the port listens on.
 func (p *Port) Addr() net.Addr { return p.listener.Addr() }
+
+// Foreign tells the address of a node of another cluster that has called this
+// one: one that nobody has received yet, of all that called.
+func (p *Port) Foreign() <-chan string { return p.foreign }
 
 // Streams returns the listener for one kind of stream. Closing the returned
 // listener closes nothing but itself.

@@ -115,11 +115,14 @@ var onDisks = []scenario{
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(n.Kill(), os.RemoveAll(dataOf(n)), n.Start()); err != nil {
-				return err
-			}
-			return t.hold(ctx, 3*time.Second)
+			return t.wiped(ctx, n)
 		},
+	},
+	{
+		name: "disk-wiped-founder", quick: true, fresh: true, epochs: 2 * partitions,
+		promise: "the same of the node that founded the cluster, and would found again: it hears the others, says so and ends; told to join, it comes back as a new node",
+		check:   "its last words; the frame's",
+		run:     func(ctx context.Context, t *trial) error { return t.wiped(ctx, t.c.Nodes[0]) },
 	},
 	{
 		name: "disk-exchanged", epochs: 4 * partitions,
@@ -374,6 +377,32 @@ func exchanged(ctx context.Context, t *trial) error {
 func exchange(a, b *procs.Node) error {
 	aside := dataOf(a) + ".aside"
 	return errors.Join(os.Rename(dataOf(a), aside), os.Rename(dataOf(b), dataOf(a)), os.Rename(aside, dataOf(b)))
+}
+
+// wiped kills a node and starts it with an empty disk. The founder must be told to
+// join then: it refuses to found a second cluster beside this one.
+func (t *trial) wiped(ctx context.Context, n *procs.Node) error {
+	if err := errors.Join(n.Kill(), os.RemoveAll(dataOf(n))); err != nil {
+		return err
+	}
+	if n == t.c.Nodes[0] {
+		since := logEnd(n)
+		n.Setenv("BOOTSTRAP", "true")
+		n.Setenv("JOIN_ADDR", "")
+		if err := n.Start(); err != nil {
+			return err
+		}
+		if err := t.ends(ctx, n, since, "is empty", "JoinAddr"); err != nil {
+			return err
+		}
+		_ = n.Kill() // it has ended by itself
+		n.Setenv("BOOTSTRAP", "")
+		n.Setenv("JOIN_ADDR", t.c.Nodes[1].HTTP)
+	}
+	if err := n.Start(); err != nil {
+		return err
+	}
+	return t.hold(ctx, 3*time.Second)
 }
 
 // sharedDir starts another process on a node's DataDir.
