@@ -43,9 +43,10 @@ const (
 	redialPause = 2 * time.Millisecond
 	// handshakeTimeout bounds a handshake; a hung process never answers.
 	handshakeTimeout = 500 * time.Millisecond
-	// dialAgainMin and dialAgainMax bound the pause before a link is dialled again.
+	// dialAgainMin and dialAgainMax bound the pause before a link is dialled
+	// again. A founder that was a member listens for longer than the latter.
 	dialAgainMin = 20 * time.Millisecond
-	dialAgainMax = 2 * time.Second
+	dialAgainMax = 600 * time.Millisecond
 	// One of these is all that is ever sent on a link after the handshake:
 	// this node leaves, or it only wants this link no longer.
 	goodbyeByte = 'G'
