@@ -78,8 +78,7 @@ faults-long: bin/faults ## the same with all faults
 soak: bin/faults ## an hour of random faults on five processes: nothing lost, all agree, nothing leaks; needs root (SOAK=10m, SEED=n); writes docs/faults.md
 	@bin/faults -node $(NODE) -table docs/faults.md -soak $(SOAK) $(if $(SEED),-seed $(SEED))
 
-bench-kv: ## operations per second and latency of the example stores against their bars; writes bench/results/kv*.txt
-	@set -o pipefail; cd examples && $(GO) run ./kvlab bench -store async -nodes 6 | tee ../bench/results/kv-async.txt
+bench-kv: ## operations per second and latency of the example stores against their bars; writes bench/results/kv.txt
 	@set -o pipefail; cd examples && $(GO) run ./kvlab bench -store all | tee ../bench/results/kv.txt
 
 .PHONY: loss

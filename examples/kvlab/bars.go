@@ -96,9 +96,6 @@ func runBench(ctx context.Context, o *options) error {
 		}
 		return t.conclude()
 	}
-	if o.bin != "" {
-		return fmt.Errorf("-bin holds one store's program: name the -store")
-	}
 	for _, b := range benches {
 		if !slices.Contains(stores, b.store) {
 			continue

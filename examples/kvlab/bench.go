@@ -25,6 +25,7 @@ func benchKey(i int) string { return "key-" + strconv.Itoa(i) }
 
 // benchStore measures writes, then reads, at each concurrency.
 func benchStore(ctx context.Context, o *options, t *table) error {
+	o.slack = true
 	c, end, err := cluster(ctx, o)
 	if err != nil {
 		return err
@@ -39,8 +40,8 @@ func benchStore(ctx context.Context, o *options, t *table) error {
 	if err := fillBench(ctx, client, value); err != nil {
 		return err
 	}
-	fmt.Printf("%s: %d nodes, %d partitions, %d replicas, 100-byte values, GOGC=%s, everything on this machine; %s\n",
-		o.store, o.nodes, o.partitions, o.replicas, cmp.Or(os.Getenv("GOGC"), strconv.Itoa(percentGC)), clientName(o))
+	fmt.Printf("%s: %d nodes, %d partitions, %d replicas, 100-byte values, GOGC=%s, timer slack %v, everything on this machine; %s\n",
+		o.store, o.nodes, o.partitions, o.replicas, cmp.Or(os.Getenv("GOGC"), strconv.Itoa(percentGC)), time.Duration(slack), clientName(o))
 	fmt.Printf("%-7s %11s %9s %9s %9s %9s %7s\n", "", "concurrency", "per s", "p50", "p99", "CPU each", "failed")
 	kinds := []string{"write", "read"}
 	if o.store == "async" {
@@ -54,15 +55,19 @@ func benchStore(ctx context.Context, o *options, t *table) error {
 			}
 			before, all := cpuTime(c.Nodes), time.Now()
 			var r *measured
-			switch kind {
-			case "batched":
-				if r, err = benchBatched(ctx, c, n, o.length, value); err != nil {
-					return err
-				}
-			case "write":
+			plain, _ := client.(*httpKV)
+			switch {
+			case kind == "batched":
+				r, err = benchBatched(ctx, c, n, o.length, value)
+			case plain != nil:
+				r, err = measurePlain(ctx, plain, kind, n, o.length, value)
+			case kind == "write":
 				r = measure(ctx, n, o.length, func(ctx context.Context, key string) error { return client.Set(ctx, key, value) })
 			default:
 				r = measure(ctx, n, o.length, func(ctx context.Context, key string) error { return readBench(ctx, client, key, value) })
+			}
+			if err != nil {
+				return err
 			}
 			// Of nodes and client, over the warm-up as well.
 			share := float64(cpuTime(c.Nodes)-before) * float64(o.length) / float64(time.Since(all))
@@ -91,10 +96,12 @@ func (m *measured) at(q float64) time.Duration {
 	return m.took[int(q*float64(len(m.took)-1))].Round(time.Microsecond)
 }
 
+// warmUp is how long operations do not count at first.
+const warmUp = time.Second
+
 // measure keeps n operations under way for a while, after a short warm-up that
 // does not count.
 func measure(ctx context.Context, n int, length time.Duration, op func(ctx context.Context, key string) error) *measured {
-	const warmUp = time.Second
 	began := time.Now()
 	end := began.Add(warmUp + length)
 	each := make([]measured, n)

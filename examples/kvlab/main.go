@@ -41,6 +41,7 @@ type options struct {
 	out                         string
 	broken, binary              bool
 	env                         map[string]string // of the nodes
+	slack                       bool              // of the nodes' timers
 }
 
 // stores are the examples that keep keys and values.
@@ -142,7 +143,9 @@ func clusterWith(ctx context.Context, o *options, prepare func(*procs.Node) erro
 			err = prepare(n)
 		}
 	}
-	if err == nil {
+	if err == nil && o.slack {
+		err = withSlack(func() error { return c.Form(ctx) })
+	} else if err == nil {
 		err = c.Form(ctx)
 	}
 	if err == nil {

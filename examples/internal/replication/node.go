@@ -24,6 +24,8 @@ const (
 	maxWrites = 4096
 	// maxAsked bounds the forwarded requests that this node works on.
 	maxAsked = 4096
+	// maxIdle bounds the goroutines of spawn that wait for more to do.
+	maxIdle = 256
 )
 
 // Errors of Do.
@@ -71,6 +73,8 @@ type Node struct {
 	peers   *wire.Pool
 	writes  chan struct{} // one element per write under way
 	asked   chan struct{} // one element per forwarded request under way
+	work    chan func()   // for a goroutine of spawn that waits
+	idle    atomic.Int32  // how many do
 	retired atomic.Bool
 
 	mu     sync.Mutex
@@ -106,7 +110,7 @@ func New(c Config) *Node {
 	n := &Node{
 		c: c, change: make(chan struct{}), parts: make(map[int]*partition),
 		copies: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2, IdleConnTimeout: 10 * time.Second, ResponseHeaderTimeout: sourceWithin + time.Second}},
-		writes: make(chan struct{}, maxWrites), asked: make(chan struct{}, maxAsked),
+		writes: make(chan struct{}, maxWrites), asked: make(chan struct{}, maxAsked), work: make(chan func()),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.peers = wire.NewPool(streamPath, n.locate)
@@ -141,15 +145,38 @@ func (n *Node) hold() bool {
 	return !n.closed
 }
 
-// spawn runs f on a goroutine that Close waits for; false after Close.
+// spawn runs f on a goroutine that Close waits for; false after Close. One that
+// has run something before and waits is preferred: its stack has grown already.
 func (n *Node) spawn(f func()) bool {
+	select {
+	case n.work <- f:
+		return true
+	default:
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
 		return false
 	}
-	n.tasks.Go(f)
+	n.tasks.Go(func() { n.serve(f) })
 	return true
+}
+
+// serve runs f, and then what spawn has for it.
+func (n *Node) serve(f func()) {
+	for {
+		f()
+		if n.idle.Add(1) > maxIdle {
+			n.idle.Add(-1)
+			return
+		}
+		select {
+		case f = <-n.work:
+			n.idle.Add(-1)
+		case <-n.ctx.Done():
+			return
+		}
+	}
 }
 
 // follow announces every new topology to those that wait for one.

@@ -15,7 +15,7 @@ const (
 	// checkEvery is how often a connection is looked at: one that has been
 	// idle, or silent with calls waiting, for two looks is closed.
 	checkEvery = 10 * time.Second
-	// writeWithin bounds one write to the connection.
+	// writeWithin bounds one write to the connection, see bounded.
 	writeWithin = 10 * time.Second
 	// manyCalls under way make a write wait for lingerFor.
 	manyCalls = 4
@@ -168,6 +168,7 @@ func (l *link) run(ctx context.Context, dial DialFunc) {
 
 // write flushes the outbox until the connection ends or is of no use.
 func (l *link) write(ctx context.Context, conn net.Conn, ended <-chan error) error {
+	bound := &bounded{Conn: conn}
 	look := time.NewTicker(checkEvery)
 	defer look.Stop()
 	quiet := 0
@@ -175,10 +176,7 @@ func (l *link) write(ctx context.Context, conn net.Conn, ended <-chan error) err
 		select {
 		case <-l.out.wake:
 			l.linger()
-			if err := conn.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
-				return err
-			}
-			if err := l.out.flush(conn); err != nil {
+			if err := l.out.flush(bound); err != nil {
 				return err
 			}
 		case <-look.C:

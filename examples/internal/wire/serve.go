@@ -30,10 +30,11 @@ func Serve(ctx context.Context, conn net.Conn, r *bufio.Reader, handle Handler) 
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // the reader then ends
 	out := newOutbox()
+	bound := &bounded{Conn: conn}
 	var writer sync.WaitGroup
 	writer.Go(func() {
 		defer cancel()
-		answer(ctx, conn, out)
+		answer(ctx, bound, out)
 	})
 	defer func() {
 		cancel()
@@ -56,7 +57,7 @@ func Serve(ctx context.Context, conn net.Conn, r *bufio.Reader, handle Handler) 
 			// over the writer.
 			out.hold()
 			handle(batch, reply)
-			if flush(conn, out) != nil {
+			if out.flush(bound) != nil {
 				cancel()
 			}
 		}
@@ -82,23 +83,35 @@ func next(r *bufio.Reader) (batch []Message, err error) {
 }
 
 // answer writes answers until the connection ends.
-func answer(ctx context.Context, conn net.Conn, out *outbox) {
+func answer(ctx context.Context, conn *bounded, out *outbox) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-out.wake:
 			runtime.Gosched() // what is about to be answered as well travels along
-			if flush(conn, out) != nil {
+			if out.flush(conn) != nil {
 				return
 			}
 		}
 	}
 }
 
-func flush(conn net.Conn, out *outbox) error {
-	if err := conn.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
-		return err
+// bounded is a connection on which a write takes writeWithin at most, and half
+// of it at least: to move the end for every write costs as much as a part of
+// the write. Its writes must not overlap, as those of an outbox do not.
+type bounded struct {
+	net.Conn
+	until time.Time
+}
+
+// Write implements io.Writer.
+func (c *bounded) Write(b []byte) (int, error) {
+	if now := time.Now(); c.until.Sub(now) < writeWithin/2 {
+		c.until = now.Add(writeWithin)
+		if err := c.SetWriteDeadline(c.until); err != nil {
+			return 0, err
+		}
 	}
-	return out.flush(conn)
+	return c.Conn.Write(b)
 }
