@@ -4,16 +4,19 @@ import (
 	"bytes"
 	"compress/lzw"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math"
 	"net"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/topology"
@@ -51,9 +54,7 @@ func dead(name string, incarnation uint32) []byte {
 func pair(t *testing.T, keys ...[]byte) (victim, subject *Gossip) {
 	t.Helper()
 	victim, subject = keyed(t, "a", keys...), keyed(t, "b", keys...)
-	if _, err := subject.list.Join([]string{victim.Self().GossipAddr}); err != nil {
-		t.Fatal(err)
-	}
+	join(t, subject, victim)
 	(&process{Gossip: victim}).await(t, "b", alive(1))
 	return victim, subject
 }
@@ -70,15 +71,51 @@ func sendPacket(t *testing.T, to string, packet []byte) {
 	_ = c.Close()
 }
 
-// diesWithin reports whether the victim takes b for dead.
-func diesWithin(victim *Gossip, d time.Duration) bool {
-	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		for _, m := range victim.Members() {
-			if m.UUID == "b" && m.State == topology.MemberDead {
-				return true
-			}
+// sees reports whether a node has the member in this state.
+func sees(g *Gossip, uuid string, state topology.MemberState) bool {
+	for _, m := range g.Members() {
+		if m.UUID == uuid {
+			return m.State == state
 		}
 	}
+	return false
+}
+
+func in(state topology.MemberState) func(topology.Member) bool {
+	return func(m topology.Member) bool { return m.State == state }
+}
+
+// unharmed attacks a node with keys that has another member, b, and reports
+// whether it still has. It takes all packets in turn: when it has seen a third
+// node leave, it has dealt with everything that was sent before. On a machine
+// that is too busy for a probe b may be given up for another reason: then the
+// attack begins again.
+func unharmed(t *testing.T, attack func(addr string)) bool {
+	t.Helper()
+	for began := time.Now(); time.Since(began) < patience; {
+		var said lockedBuffer
+		ear := slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug})
+		victim, subject, last := heard(t, "a", ear, key(1)), heard(t, "b", ear, key(1)), heard(t, "last", ear, key(1))
+		v := process{Gossip: victim}
+		join(t, subject, victim)
+		v.await(t, "b", alive(1))
+		attack(victim.Self().GossipAddr)
+		join(t, last, victim)
+		v.await(t, "last", alive(1))
+		last.Leave()
+		v.await(t, "last", in(topology.MemberDead))
+		if sees(victim, "b", topology.MemberAlive) && len(victim.Members()) == 3 {
+			return true
+		}
+		if !strings.Contains(said.String(), "no acks received") {
+			t.Logf("it sees %+v, after\n%s", victim.Members(), said.String())
+			return false
+		}
+		for _, g := range []*Gossip{victim, subject, last} {
+			g.Close()
+		}
+	}
+	t.Fatal("this machine is too busy for a probe")
 	return false
 }
 
@@ -91,18 +128,14 @@ func TestAForgedDeath(t *testing.T) {
 			t.Parallel()
 			open, _ := pair(t)
 			sendPacket(t, open.Self().GossipAddr, dead("b.1", incarnation))
-			if !diesWithin(open, 5*time.Second) {
-				t.Error("without keys the attack does not work: this test shows nothing")
-			}
-			shut, subject := pair(t, key(1))
-			for range 20 {
-				sendPacket(t, shut.Self().GossipAddr, dead("b.1", incarnation))
-			}
-			if diesWithin(shut, 500*time.Millisecond) {
+			// Without keys the attack works, or this test shows nothing.
+			(&process{Gossip: open}).await(t, "b", in(topology.MemberDead))
+			if !unharmed(t, func(addr string) {
+				for range 20 {
+					sendPacket(t, addr, dead("b.1", incarnation))
+				}
+			}) {
 				t.Error("a stranger killed a node")
-			}
-			if n := len(subject.Members()); n != 2 {
-				t.Errorf("b knows %d members", n)
 			}
 		})
 	}
@@ -156,9 +189,12 @@ func grown(t *testing.T, to string, attackers int, send func(net.Conn)) int64 {
 				return
 			}
 			defer func() { _ = c.Close() }()
-			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(patience))
 			send(c)
-			_, _ = io.Copy(io.Discard, c)
+			// A victim that is not through with this one would count in the next measurement.
+			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("an attacker is not hung up on")
+			}
 		})
 	}
 	attack.Wait()
@@ -199,7 +235,7 @@ func TestBombs(t *testing.T) {
 	} else {
 		t.Logf("32 streams of 20 MiB take %d MiB", got/mebibyte)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for shut.transport.door.held.Load() != 0 && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
 	}
@@ -299,21 +335,22 @@ func TestJunkDoesNotFloodTheLog(t *testing.T) {
 	t.Parallel()
 	var out lockedBuffer
 	w := newLogger(slog.New(slog.NewTextHandler(&out, nil)))
-	for range 10_000 {
-		w.Printf("[ERR] memberlist: Decrypt packet failed: %v", "junk\nlevel=ERROR msg=forged")
-	}
-	lines := strings.Count(out.String(), "\n")
-	if lines == 0 || lines > 20*linesPerSecond { // as long as 20 s on a busy machine
-		t.Errorf("10,000 packets made %d lines", lines)
-	}
-	if strings.Contains(out.String(), "\nlevel=ERROR") {
-		t.Error("a line was forged")
-	}
-	time.Sleep(time.Second) // the next second has lines of its own
-	w.Printf("[ERR] memberlist: one more")
-	if !strings.Contains(out.String(), "lines_dropped_before=") {
-		t.Errorf("what was dropped is not counted: %s", out.String())
-	}
+	synctest.Test(t, func(t *testing.T) { // all packets come at the same instant
+		for range 10_000 {
+			w.Printf("[ERR] memberlist: Decrypt packet failed: %v", "junk\nlevel=ERROR msg=forged")
+		}
+		if lines := strings.Count(out.String(), "\n"); lines != linesPerSecond {
+			t.Errorf("10,000 packets made %d lines, want %d", lines, linesPerSecond)
+		}
+		if strings.Contains(out.String(), "\nlevel=ERROR") {
+			t.Error("a line was forged")
+		}
+		time.Sleep(time.Second) // the next second has lines of its own
+		w.Printf("[ERR] memberlist: one more")
+		if want := fmt.Sprintf("lines_dropped_before=%d\n", 10_000-linesPerSecond); !strings.HasSuffix(out.String(), want) {
+			t.Errorf("what was dropped is not counted: %s", out.String())
+		}
+	})
 }
 
 type lockedBuffer struct {
@@ -336,8 +373,13 @@ func (b *lockedBuffer) String() string {
 // TestJunkOfEveryKind on both sockets harms nobody.
 func TestJunkOfEveryKind(t *testing.T) {
 	t.Parallel()
-	victim, _ := pair(t, key(1))
-	addr := victim.Self().GossipAddr
+	if !unharmed(t, func(addr string) { throwJunk(t, addr) }) {
+		t.Error("junk changed the members")
+	}
+}
+
+func throwJunk(t *testing.T, addr string) {
+	t.Helper()
 	for kind := range 256 {
 		for _, body := range []string{"", "\x00", "\xff\xff\xff\xff\xff\xff", strings.Repeat("\xdf", 1400)} {
 			junk := append([]byte{byte(kind)}, body...)
@@ -352,9 +394,11 @@ func TestJunkOfEveryKind(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = c.Write(labelled(append([]byte{byte(kind)}, "\xff\xff\xff\xffjunk"...)))
+		_ = c.(*net.TCPConn).CloseWrite()
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a stream that begins with %d is not hung up on", kind)
+		}
 		_ = c.Close()
-	}
-	if diesWithin(victim, 300*time.Millisecond) || len(victim.Members()) != 2 {
-		t.Errorf("junk changed the members: %v", victim.Members())
 	}
 }

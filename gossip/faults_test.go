@@ -211,7 +211,7 @@ func TestLinksEndWithTheirContext(t *testing.T) {
 	_ = port.Close()
 	select {
 	case <-ended:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("an accepted link outlives its context")
 	}
 }

@@ -111,10 +111,28 @@ func (n *network) commit() {
 	}
 }
 
+// patience bounds waits that end as soon as what they wait for is there.
+const patience = time.Minute
+
+// join has one node find another. memberlist gives up on a peer that does not
+// answer within seconds, as on a busy machine.
+func join(t *testing.T, g, seed *Gossip) {
+	t.Helper()
+	for began := time.Now(); ; {
+		_, err := g.list.Join([]string{seed.Self().GossipAddr})
+		if err == nil {
+			return
+		}
+		if time.Since(began) > patience {
+			t.Fatal(err)
+		}
+	}
+}
+
 // await waits until the process sees the member as described.
 func (p *process) await(t *testing.T, uuid string, ok func(topology.Member) bool) topology.Member {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	var last topology.Member
 	for {
 		for _, m := range p.Members() {
@@ -139,7 +157,7 @@ func alive(incarnation uint64) func(topology.Member) bool {
 // linked waits until both nodes hold a link between them.
 func linked(t *testing.T, ps ...*process) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for _, p := range ps {

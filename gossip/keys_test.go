@@ -10,12 +10,18 @@ import (
 
 func keyed(t *testing.T, uuid string, keys ...[]byte) *Gossip {
 	t.Helper()
+	return heard(t, uuid, slog.DiscardHandler, keys...)
+}
+
+// heard is keyed, with an ear for what the node says.
+func heard(t *testing.T, uuid string, ear slog.Handler, keys ...[]byte) *Gossip {
+	t.Helper()
 	ring, err := NewKeyring(keys...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	g, err := New(Config{
-		ClusterID: "c1", Profile: Local, Network: loopback{}, Keys: ring, Logger: slog.New(slog.DiscardHandler),
+		ClusterID: "c1", Profile: Local, Network: loopback{}, Keys: ring, Logger: slog.New(ear),
 		Self: topology.Member{
 			NodeID: "node-" + uuid, UUID: uuid, Incarnation: 1,
 			RaftAddr: "127.0.0.1:1", HTTPAddr: "127.0.0.1:1", GossipAddr: "127.0.0.1:0",
@@ -46,9 +52,7 @@ func TestOnlyHoldersOfAKeyJoin(t *testing.T) {
 		t.Errorf("strangers are members: %v", a.Members())
 	}
 	d := keyed(t, "d", second, first)
-	if _, err := d.list.Join([]string{a.Self().GossipAddr}); err != nil {
-		t.Errorf("a holder of both keys: %v", err)
-	}
+	join(t, d, a) // a holder of both keys
 	(&process{Gossip: a}).await(t, "d", alive(1))
 	(&process{Gossip: d}).await(t, "a", alive(1))
 }

@@ -32,15 +32,9 @@ const (
 	successors = 3
 	// maxAccepted bounds the links that others keep to this node.
 	maxAccepted = 1024
-	// redialWithin is the time in which a live kernel answers a dial, and
-	// redialWithinWAN the same where a round trip alone takes longer.
-	redialWithin    = 20 * time.Millisecond
-	redialWithinWAN = time.Second
 	// tellAgain is how soon the same evidence is told again: both links of a
 	// pair see the same crash.
 	tellAgain = time.Second
-	// redialPause is the pause between attempts within redialWithin.
-	redialPause = 2 * time.Millisecond
 	// handshakeTimeout bounds a handshake; a hung process never answers.
 	handshakeTimeout = 500 * time.Millisecond
 	// dialAgainMin and dialAgainMax bound the pause before a link is dialled
@@ -313,61 +307,6 @@ func (l *links) first(r Report) bool {
 	}
 	l.told[r.UUID] = told{r.Incarnation, now}
 	return true
-}
-
-// investigate dials a node whose link broke, and says what it found.
-func (l *links) investigate(ctx context.Context, p Peer) redial {
-	within := redialWithin
-	if l.g.c.Profile == WAN {
-		within = redialWithinWAN
-	}
-	deadline := time.Now().Add(within)
-	for connected := false; ; connected = true {
-		dctx, cancel := context.WithDeadline(ctx, deadline)
-		conn, err := l.g.c.Links.Dial(dctx, p.RaftAddr)
-		cancel()
-		if err != nil {
-			found := classify(ctx, err)
-			if found == redialUnanswered && connected {
-				return redialNone // its kernel did answer, only the time is up
-			}
-			return found
-		}
-		h, err := l.greet(conn, p.UUID, true)
-		_ = conn.Close()
-		switch {
-		case err == nil && h.UUID == p.UUID && h.Incarnation == p.Incarnation:
-			return redialSame
-		case err == nil:
-			return redialHigher
-		case errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE):
-			// A process that is just dying: its listener closes last.
-			if time.Now().After(deadline) {
-				return redialNone
-			}
-			pause(ctx.Done(), redialPause)
-		default:
-			return redialHung
-		}
-	}
-}
-
-// classify says what a failed dial means. What this node itself lacks is
-// evidence of nothing.
-func classify(ctx context.Context, err error) redial {
-	var timeout net.Error
-	switch {
-	case ctx.Err() != nil:
-		return redialNone
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return redialRefused
-	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.ENETDOWN):
-		return redialNone // this node has no route: it is the one cut off
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, hostDown),
-		errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return redialUnanswered
-	}
-	return redialNone
 }
 
 // dial opens a link and completes the handshake.

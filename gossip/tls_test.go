@@ -133,8 +133,16 @@ func TestEvidenceOverTLS(t *testing.T) {
 		{"it hangs up", Peer{UUID: "x", Incarnation: 2, RaftAddr: listen(func(c net.Conn) { _ = c.Close() })}, redialNone},
 		{"a node of another authority", Peer{UUID: "x", Incarnation: 2, RaftAddr: foreign.Addr().String()}, redialHung},
 	} {
-		if got := watcher.links.investigate(t.Context(), tc.p); got != tc.want {
-			t.Errorf("%s: found %d, want %d", tc.name, got, tc.want)
+		// A machine that is too busy for a handshake finds nothing, which is no accusation.
+		for began := time.Now(); ; {
+			got := watcher.links.investigate(t.Context(), tc.p)
+			if got == tc.want {
+				break
+			}
+			if isCrash(endedByKernel, got) || time.Since(began) > patience {
+				t.Errorf("%s: found %d, want %d", tc.name, got, tc.want)
+				break
+			}
 		}
 	}
 }
