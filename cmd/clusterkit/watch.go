@@ -127,7 +127,7 @@ func (v *viewer) event(e sse) error {
 // topology shows a snapshot as a whole the first time, and otherwise what it
 // changes.
 func (v *viewer) topology(t topologyEvent) {
-	if v.cluster != t.Cluster.ID {
+	if v.nodes == nil || v.cluster != t.Cluster.ID {
 		v.cluster = t.Cluster.ID
 		v.nodes, v.partitions = make(map[string]watchedNode), make(map[string]watchedPartition)
 		for _, n := range t.Nodes {
