@@ -28,6 +28,8 @@ const (
 	// maxAnswer bounds what a member's HTTP API may answer: the largest
 	// cluster's map stays below it.
 	maxAnswer = 64 << 20
+	// maxSeed is the longest gossip address that is tried: a DNS name and a port.
+	maxSeed = 255 + 6
 	// joinBackoffMin and joinBackoffMax bound the pause between attempts to
 	// find a cluster; attempts never end.
 	joinBackoffMin = 100 * time.Millisecond
@@ -194,12 +196,18 @@ func (c *ClusterKit) ask(ctx context.Context, addr string) (topology.Document, [
 	}
 	var seeds []string
 	for _, n := range nodes.Nodes {
-		if n.Status == topology.NodeActive.String() && n.GossipAddr != "" {
+		if _, _, err := net.SplitHostPort(n.GossipAddr); err == nil && n.Status == topology.NodeActive.String() && len(n.GossipAddr) <= maxSeed {
 			seeds = append(seeds, n.GossipAddr)
 		}
 	}
 	if d.Cluster.ID == "" || len(seeds) == 0 {
 		return d, nil, errNoCluster
+	}
+	// What is kept in DataDir for good must be what a cluster can be founded as.
+	have := d.Cluster.Config
+	config := topology.Config{ClusterName: have.ClusterName, PartitionCount: have.PartitionCount, ReplicationFactor: have.ReplicationFactor}
+	if err := (topology.Found{ClusterID: d.Cluster.ID, Config: config, Hash: d.HashConfig.Algorithm}).Validate(); err != nil {
+		return d, nil, fmt.Errorf("GET /cluster: %w: is this a ClusterKit HTTP address?", err)
 	}
 	return d, seeds, nil
 }

@@ -1,9 +1,12 @@
 package clusterkit
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -78,4 +81,64 @@ func FuzzHTTP(f *testing.F) {
 			t.Fatalf("the node has stopped: %v", err)
 		}
 	})
+}
+
+// answering is a network of one member, whose HTTP API answers with what it was
+// given. It must hang up after each answer, as it is asked to.
+type answering struct {
+	Network
+	answers map[string]string
+}
+
+func (a answering) DialContext(context.Context, string) (net.Conn, error) {
+	here, there := net.Pipe()
+	go func() {
+		defer func() { _ = there.Close() }()
+		r, err := http.ReadRequest(bufio.NewReader(there))
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(there, a.answers[r.URL.Path])
+	}()
+	return here, nil
+}
+
+// FuzzJoin has a member answer anything to a node that joins: either it finds
+// a cluster that can exist and a way into it, or it says in a few words what is wrong.
+func FuzzJoin(f *testing.F) {
+	const ok = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+	const cluster = `{"cluster":{"id":"c-1","config":{"cluster_name":"default","partition_count":16,"replication_factor":3}},"hash_config":{"algorithm":"xxhash64"}}`
+	const nodes = `{"nodes":[{"status":"active","gossip_addr":"10.0.0.1:9"},{"status":"down","gossip_addr":"10.0.0.2:9"}]}`
+	f.Add(ok+cluster, ok+nodes)
+	f.Add(ok+strings.Replace(cluster, "c-1", "../../c", 1), ok+nodes)
+	f.Add(ok+strings.Replace(cluster, "c-1", strings.Repeat("c", 300), 1), ok+nodes)
+	f.Add(ok+strings.Replace(cluster, "16", "-1", 1), ok+nodes)
+	f.Add(ok+strings.Replace(cluster, "xxhash64", "sha1", 1), ok+nodes)
+	f.Add(ok+strings.Replace(cluster, "default", strings.Repeat("name", 40), 1), ok+nodes)
+	f.Add(ok+cluster, ok+`{"nodes":[{"status":"active","gossip_addr":"nowhere"}]}`)
+	f.Add(ok+cluster, ok+`{"nodes":null}`)
+	f.Add("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "")
+	f.Add("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "")
+	f.Add("HTTP/1.1 302 Found\r\nLocation: http://10.0.0.3/\r\nContent-Length: 0\r\n\r\n", "")
+	f.Add("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}", "SSH-2.0-x\r\n")
+	f.Fuzz(func(t *testing.T, first, second string) {
+		member := answering{answers: map[string]string{"/cluster": first, "/nodes": second}}
+		c, err := NewClusterKit(Options{NodeID: "node-1", HTTPAddr: "127.0.0.1:0", DataDir: "unused", Network: member, AuthToken: "t0ken-t0ken-t0ken", Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := c.join(t.Context(), "127.0.0.1:1")
+		switch {
+		case err != nil && (len(err.Error()) < 20 || len(err.Error()) > 1000):
+			t.Errorf("the error has %d bytes: %.2000s", len(err.Error()), err)
+		case err == nil && (!printableID(w.clusterID) || len(w.seeds) == 0):
+			t.Errorf("it joins the cluster %q by %q", w.clusterID, w.seeds)
+		}
+		fuzz.Memory(t, len(first)+len(second), 1000, func() { _, _ = c.join(t.Context(), "127.0.0.1:1") })
+	})
+}
+
+// printableID reports whether a file can have this name.
+func printableID(s string) bool {
+	return s != "" && len(s) <= 64 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == ""
 }

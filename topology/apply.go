@@ -117,13 +117,7 @@ func (c Found) apply(d *draft) Outcome {
 	if d.next.Founded() {
 		return stale("the cluster is already founded")
 	}
-	if !validID(c.ClusterID) {
-		return refuse("ClusterID: use 1 to 64 of A-Z a-z 0-9 . _ -")
-	}
-	if !printable(c.Hash, maxIDBytes) {
-		return refuse("Hash: use at most 64 printable bytes")
-	}
-	if err := c.Config.Validate(); err != nil {
+	if err := c.Validate(); err != nil {
 		return refuse(err.Error())
 	}
 	d.next.ClusterID, d.next.Config, d.next.Hash = c.ClusterID, c.Config, c.Hash

@@ -78,6 +78,18 @@ func (c Config) Validate() error {
 	return nil
 }
 
+// Validate checks the bounds of every field; the error names the field and
+// what it may be.
+func (c Found) Validate() error {
+	switch {
+	case !validID(c.ClusterID):
+		return fmt.Errorf("ClusterID %.80q: use 1 to %d of A-Z a-z 0-9 . _ -", c.ClusterID, maxIDBytes)
+	case !printable(c.Hash, maxIDBytes):
+		return fmt.Errorf("Hash %.80q: use at most %d printable bytes", c.Hash, maxIDBytes)
+	}
+	return c.Config.Validate()
+}
+
 // validID reports whether s can name something in a path, a URL and a file
 // name alike.
 func validID(s string) bool {
