@@ -52,9 +52,15 @@ func create(t *testing.T, o Options) *ClusterKit {
 // cluster starts n nodes that have one another.
 func cluster(t *testing.T, n int) []*ClusterKit {
 	t.Helper()
-	nodes := []*ClusterKit{start(t, Options{NodeID: "node-1"})}
+	return form(t, n, func(o Options) Options { return o })
+}
+
+// form starts n nodes where they are placed, and waits until they hold their shares.
+func form(t *testing.T, n int, place func(Options) Options) []*ClusterKit {
+	t.Helper()
+	nodes := []*ClusterKit{start(t, place(Options{NodeID: "node-1"}))}
 	for i := 2; i <= n; i++ {
-		nodes = append(nodes, start(t, Options{NodeID: fmt.Sprintf("node-%d", i), JoinAddr: nodes[0].settings.HTTPAddr}))
+		nodes = append(nodes, start(t, place(Options{NodeID: fmt.Sprintf("node-%d", i), JoinAddr: nodes[0].settings.HTTPAddr})))
 	}
 	for _, c := range nodes {
 		await(t, c, "all partitions to be healthy", func(top *Topology) bool { return len(top.Nodes) == n && healthy(top, min(n, 3)) && even(top) })
@@ -97,14 +103,23 @@ func await(t *testing.T, c *ClusterKit, what string, ok func(*Topology) bool) {
 		select {
 		case <-changed:
 		case <-deadline:
+			top := c.Snapshot()
+			t.Logf("version %d, paused %+v", top.Version, top.Pause)
+			for _, n := range top.Nodes {
+				t.Logf("%+v", *n)
+			}
+			for _, p := range top.Partitions {
+				t.Logf("%+v", *p)
+			}
 			t.Fatalf("%s waits in vain for %s", c.GetMyNodeID(), what)
 		}
 	}
 }
 
-func TestThreeNodesAgreeAndFailOver(t *testing.T) {
-	t.Parallel()
-	nodes := cluster(t, 3)
+func TestThreeNodesAgreeAndFailOver(t *testing.T) { virtual(t, agreeAndFailOver) }
+
+func agreeAndFailOver(t *testing.T, l *lab) {
+	nodes := l.cluster(t, 3)
 	keys := make([]string, 200)
 	for i := range keys {
 		keys[i] = fmt.Sprintf("user:%d", i)
@@ -153,16 +168,18 @@ func TestThreeNodesAgreeAndFailOver(t *testing.T) {
 	}
 }
 
-func TestARestartedNodeComesBackAsItself(t *testing.T) {
-	t.Parallel()
-	nodes := cluster(t, 3)
+func TestARestartedNodeComesBackAsItself(t *testing.T) { virtual(t, comeBack) }
+
+func comeBack(t *testing.T, l *lab) {
+	nodes := l.cluster(t, 3)
 	o := nodes[2].settings.Options
 	uuid := nodes[2].identity.UUID()
 	if err := nodes[2].Stop(); err != nil {
 		t.Fatal(err)
 	}
 	// Without JoinAddr: the log knows the members.
-	again := start(t, Options{NodeID: o.NodeID, HTTPAddr: o.HTTPAddr, RaftAddr: o.RaftAddr, GossipAddr: o.GossipAddr, DataDir: o.DataDir})
+	o.JoinAddr, o.Logger = "", nil
+	again := start(t, o)
 	for _, c := range []*ClusterKit{nodes[0], nodes[1], again} {
 		await(t, c, "the node to be back", func(top *Topology) bool {
 			n := top.Node("node-3")

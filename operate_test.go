@@ -16,9 +16,10 @@ import (
 )
 
 // TestOperations asks different nodes for everything that an operator can ask.
-func TestOperations(t *testing.T) {
-	t.Parallel()
-	nodes := cluster(t, 4)
+func TestOperations(t *testing.T) { virtual(t, operations) }
+
+func operations(t *testing.T, l *lab) {
+	nodes := l.cluster(t, 4)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	check := func(err error) {
@@ -77,9 +78,10 @@ func TestOperations(t *testing.T) {
 }
 
 // TestTheLeaderCanLeave: it hands over first.
-func TestTheLeaderCanLeave(t *testing.T) {
-	t.Parallel()
-	nodes := cluster(t, 3)
+func TestTheLeaderCanLeave(t *testing.T) { virtual(t, leaderLeaves) }
+
+func leaderLeaves(t *testing.T, l *lab) {
+	nodes := l.cluster(t, 3)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := nodes[0].Leave(ctx); err != nil { // it founded the cluster, and leads
@@ -91,7 +93,7 @@ func TestTheLeaderCanLeave(t *testing.T) {
 	if err := nodes[1].SetCustomData(ctx, "k", []byte("v")); err != nil {
 		t.Errorf("the two cannot commit any more: %v", err)
 	}
-	alone := start(t, Options{NodeID: "node-1"})
+	alone := l.start(t, Options{NodeID: "node-1"})
 	if err := alone.Leave(ctx); !errors.Is(err, ErrInvalid) {
 		t.Errorf("the last node left: %v", err)
 	}
@@ -99,9 +101,10 @@ func TestTheLeaderCanLeave(t *testing.T) {
 
 // TestOwnershipEndsWithTheMove: the context of a token ends when another epoch
 // begins, and somebody else acquires it.
-func TestOwnershipEndsWithTheMove(t *testing.T) {
-	t.Parallel()
-	nodes := cluster(t, 3)
+func TestOwnershipEndsWithTheMove(t *testing.T) { virtual(t, ownershipEnds) }
+
+func ownershipEnds(t *testing.T, l *lab) {
+	nodes := l.cluster(t, 3)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := nodes[0].Pause(ctx, 0, ""); err != nil {
@@ -192,9 +195,10 @@ func compareAndSet(ctx context.Context, t *testing.T, nodes []*ClusterKit) {
 	}
 }
 
-func TestCustomDataAndWatch(t *testing.T) {
-	t.Parallel()
-	nodes := cluster(t, 3)
+func TestCustomDataAndWatch(t *testing.T) { virtual(t, customData) }
+
+func customData(t *testing.T, l *lab) {
+	nodes := l.cluster(t, 3)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	from := nodes[2].Snapshot().Version
@@ -249,9 +253,10 @@ func TestCustomDataAndWatch(t *testing.T) {
 }
 
 // TestLifecycleHooks: every node tells the same story.
-func TestLifecycleHooks(t *testing.T) {
-	t.Parallel()
-	nodes := cluster(t, 3)
+func TestLifecycleHooks(t *testing.T) { virtual(t, lifecycle) }
+
+func lifecycle(t *testing.T, l *lab) {
+	nodes := l.cluster(t, 3)
 	var mu sync.Mutex
 	told := make(map[string][]string)
 	for _, c := range nodes[:2] {
@@ -265,14 +270,14 @@ func TestLifecycleHooks(t *testing.T) {
 		c.OnNodeJoin(func(n Node) { note("join " + n.ID) })
 		c.OnClusterHealthChange(func(before, after Health) { note(string(before.Status) + " to " + string(after.Status)) })
 	}
-	dir, addr := nodes[2].settings.DataDir, nodes[0].settings.HTTPAddr
-	at := nodes[2].running.Load().record // at another address raft's replication races with its own update of it
+	o, addr := nodes[2].settings.Options, nodes[0].settings.HTTPAddr
 	if err := nodes[2].Stop(); err != nil {
 		t.Fatal(err)
 	}
 	await(t, nodes[0], "node-3 to be down", func(top *Topology) bool { return !top.Active("node-3") })
-	start(t, Options{NodeID: "node-3", DataDir: dir, JoinAddr: addr, HTTPAddr: at.IP, RaftAddr: at.RaftAddr, GossipAddr: at.GossipAddr})
-	start(t, Options{NodeID: "node-4", JoinAddr: addr})
+	o.JoinAddr = addr
+	start(t, o)
+	l.start(t, Options{NodeID: "node-4", JoinAddr: addr})
 	want := []string{"leave node-3 stopped", "rejoin node-3", "join node-4", "healthy to degraded", "degraded to healthy"}
 	deadline := time.After(patience)
 	for _, c := range nodes[:2] {
