@@ -37,20 +37,12 @@ func (t *Topology) Apply(index uint64, e Entry) (*Topology, []Outcome) {
 		d.next.Version = index
 	}
 	if e.ID != "" {
-		d.next.receipts = appendReceipt(t.receipts, Receipt{ID: e.ID, Index: index, Changed: d.changed})
+		d.next.receipts = t.receipts.with(Receipt{ID: e.ID, Index: index, Changed: d.changed})
 	}
 	// A copy: a pointer into the draft would keep the version before this one,
 	// and so on, for ever.
 	next := d.next
 	return &next, outcomes
-}
-
-// appendReceipt copies: the array behind receipts belongs to published values.
-func appendReceipt(old []Receipt, r Receipt) []Receipt {
-	if len(old) >= maxReceipts {
-		old = old[len(old)-maxReceipts+1:]
-	}
-	return append(slices.Clone(old), r)
 }
 
 // draft is a topology being written. Slices and elements are copied on first

@@ -58,8 +58,8 @@ func (t *Topology) checkShape() error {
 		return fmt.Errorf("%d partitions, configured %d", len(t.Partitions), t.Config.PartitionCount)
 	case len(t.Nodes) > MaxNodes:
 		return fmt.Errorf("%d nodes, at most %d", len(t.Nodes), MaxNodes)
-	case len(t.receipts) > maxReceipts:
-		return fmt.Errorf("%d receipts, at most %d", len(t.receipts), maxReceipts)
+	case t.receipts.held() >= maxReceipts+receiptChunk:
+		return fmt.Errorf("%d receipts, at most %d", t.receipts.held(), maxReceipts)
 	}
 	if i := slices.Index(t.Nodes, nil); i >= 0 {
 		return fmt.Errorf("node %d is missing", i)

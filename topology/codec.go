@@ -128,7 +128,7 @@ type snapshotForm struct {
 func EncodeSnapshot(t *Topology) ([]byte, error) {
 	b, err := json.Marshal(snapshotForm{
 		ClusterID: t.ClusterID, Config: t.Config, Hash: t.Hash, Version: t.Version,
-		Nodes: t.Nodes, Partitions: t.Partitions, Receipts: t.receipts,
+		Nodes: t.Nodes, Partitions: t.Partitions, Receipts: t.receipts.list(),
 		Pause: t.Pause, Resumed: t.Resumed, Rebalance: t.Rebalance, Data: t.Data,
 	})
 	if err != nil {
@@ -143,9 +143,12 @@ func DecodeSnapshot(b []byte) (*Topology, error) {
 	if err := decodeVersioned(b, "snapshot", &s); err != nil {
 		return nil, err
 	}
+	if n := len(s.Receipts); n > maxReceipts {
+		return nil, fmt.Errorf("topology: decode snapshot: %d receipts, at most %d", n, maxReceipts)
+	}
 	t := &Topology{
 		ClusterID: s.ClusterID, Config: s.Config, Hash: s.Hash, Version: s.Version,
-		Nodes: s.Nodes, Partitions: s.Partitions, receipts: s.Receipts,
+		Nodes: s.Nodes, Partitions: s.Partitions, receipts: receiptsOf(s.Receipts),
 		Pause: s.Pause, Resumed: s.Resumed, Rebalance: s.Rebalance, Data: s.Data,
 	}
 	if err := t.Check(); err != nil {

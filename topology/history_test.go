@@ -486,7 +486,9 @@ func (h *history) identities(e Entry) error {
 	if err != nil {
 		return err
 	}
-	if !reflect.DeepEqual(back, h.top) {
+	want := *h.top
+	want.receipts = receiptsOf(h.top.receipts.list()) // their chunks begin elsewhere
+	if !reflect.DeepEqual(*back, want) {
 		return fmt.Errorf("the topology came back otherwise from its snapshot")
 	}
 	if d := Diff(h.top, back); len(d) != 0 {

@@ -56,20 +56,7 @@ type Topology struct {
 	// Data is the replicated metadata, sorted by key.
 	Data []*Datum
 
-	// receipts are the outcomes of the last entries, oldest first, so that a
-	// caller whose commit ended as unknown can learn what became of it.
-	receipts []Receipt
-}
-
-// maxReceipts is how many outcomes are kept: many times the number of commits
-// that can be in flight at once (64).
-const maxReceipts = 256
-
-// Receipt is the outcome of one applied entry.
-type Receipt struct {
-	ID      string
-	Index   uint64
-	Changed bool
+	receipts receipts
 }
 
 // Founded reports whether the cluster has been founded.
@@ -98,17 +85,6 @@ func (t *Topology) NodeByUUID(uuid string) *Node {
 func (t *Topology) Active(id string) bool {
 	n := t.Node(id)
 	return n != nil && n.State == NodeActive
-}
-
-// Receipt returns the outcome of the entry with the given id, if it is among
-// the last 256 applied.
-func (t *Topology) Receipt(id string) (Receipt, bool) {
-	for i := len(t.receipts) - 1; i >= 0; i-- {
-		if t.receipts[i].ID == id {
-			return t.receipts[i], true
-		}
-	}
-	return Receipt{}, false
 }
 
 // Sources returns the active nodes that a replica of the partition on the

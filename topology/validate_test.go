@@ -3,6 +3,7 @@ package topology
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -85,7 +86,38 @@ func TestReceipts(t *testing.T) {
 	if r, ok := top.Receipt("e-11"); !ok || r.Index != 11 || r.Changed {
 		t.Errorf("got %+v, %v", r, ok)
 	}
-	if len(top.receipts) != maxReceipts {
-		t.Errorf("%d receipts", len(top.receipts))
+	if n := len(top.receipts.list()); n != maxReceipts {
+		t.Errorf("%d receipts", n)
+	}
+	b, err := EncodeSnapshot(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, id := range map[bool]string{false: `"e-10"`, true: `"e-11"`} {
+		if strings.Contains(string(b), id) != want {
+			t.Errorf("a snapshot has %s: %v", id, !want)
+		}
+	}
+}
+
+// TestReceiptsAreShared: a node remembers a thousand versions, and a copy of all
+// receipts in each would take 10 MB.
+func TestReceiptsAreShared(t *testing.T) {
+	t.Parallel()
+	before := &Topology{receipts: receiptsOf(make([]Receipt, maxReceipts+receiptChunk-1))}
+	for i := uint64(1); i <= 3*receiptChunk; i++ {
+		after, _ := before.Apply(i, Entry{ID: fmt.Sprint("e-", i)})
+		old, now := before.receipts.full, after.receipts.full
+		if shared := slices.ContainsFunc(old, func(c []Receipt) bool { return &c[0] == &now[0][0] }); !shared || &old[len(old)-1][0] != &now[len(now)-1][0] && len(after.receipts.last) != 0 {
+			t.Errorf("entry %d: a chunk was copied", i)
+		}
+		if n := after.receipts.held(); n < maxReceipts || n >= maxReceipts+receiptChunk {
+			t.Errorf("entry %d: %d receipts are held", i, n)
+		}
+		other, _ := before.Apply(i, Entry{ID: "another"})
+		if _, ok := after.Receipt("another"); ok || other.receipts.held() != after.receipts.held() {
+			t.Errorf("entry %d: two successors of one value share what they added", i)
+		}
+		before = after
 	}
 }
