@@ -249,3 +249,14 @@ func TestAPortInUseNamesTheField(t *testing.T) {
 		t.Fatalf("got %v, want an error that names GossipAddr", err)
 	}
 }
+
+// TestPacketsAreNotCompressed: memberlist makes a compressor of 72 KB for every
+// packet, ten of which an idle node sends in a second.
+func TestPacketsAreNotCompressed(t *testing.T) {
+	t.Parallel()
+	n := &network{t: t}
+	mc, err := n.start("a", 1).config()
+	if err != nil || mc.EnableCompression {
+		t.Errorf("compressed: %v, %v", mc.EnableCompression, err)
+	}
+}
