@@ -3,11 +3,15 @@ package lease
 import (
 	"cmp"
 	"context"
+	"math"
 	"net"
 	"slices"
 	"sync"
 	"time"
 )
+
+// never is later than anything that is due.
+const never = time.Duration(math.MaxInt64)
 
 // leader is the granting side: idle while another node leads.
 type leader struct {
@@ -19,7 +23,10 @@ type leader struct {
 	nodes   []Node
 	links   map[Incarnation]*link
 	told    map[Incarnation]bool // whose end was told
-	looks   time.Duration        // when the rounds look again by their timer
+	timer   *time.Timer          // has the rounds look again; nil before Run
+	looks   time.Duration        // when that is; 0 for nothing that is due
+	goesOn  time.Duration        // when the cycle goes on unless answers come
+	ends    time.Duration        // when the next lease may be over
 
 	news chan struct{} // cap 1: the rounds should look before their timer
 }
@@ -44,6 +51,9 @@ func (l *Leases) rounds(ctx context.Context, tasks *sync.WaitGroup) {
 	defer l.follow()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	l.lead.mu.Lock()
+	l.lead.timer = timer
+	l.lead.mu.Unlock()
 	for {
 		select {
 		case <-ctx.Done():
@@ -52,17 +62,21 @@ func (l *Leases) rounds(ctx context.Context, tasks *sync.WaitGroup) {
 		case <-l.lead.news:
 		case <-timer.C:
 		}
-		if wait, ok := l.turn(ctx, tasks); ok {
-			wait = max(wait, time.Millisecond)
-			timer.Reset(wait)
-			l.lead.mu.Lock()
-			l.lead.looks = l.c.Clock.Now() + wait
-			l.lead.mu.Unlock()
-		} else {
-			timer.Stop()
-		}
+		l.turn(ctx, tasks)
 		l.tell() // the registration may have changed
 	}
+}
+
+// look sets the timer of the rounds to what is due first. Answers move it
+// without waking the rounds: of a calm cycle they need to begin it only. The
+// caller holds the lock.
+func (l *Leases) look(now time.Duration) {
+	at := min(l.lead.goesOn, l.lead.ends)
+	if at == l.lead.looks || l.lead.timer == nil {
+		return
+	}
+	l.lead.looks = at
+	l.lead.timer.Reset(max(at-now, time.Millisecond))
 }
 
 // follow ends what belongs to a leadership.
@@ -74,20 +88,24 @@ func (l *Leases) follow() {
 		delete(l.lead.links, who)
 	}
 	l.lead.granter, l.lead.nodes, l.lead.told = nil, nil, nil
+	if l.lead.timer != nil {
+		l.lead.timer.Stop()
+	}
 }
 
-// turn takes note of what has changed, goes on with the cycle, and returns how
-// long to wait; false while another node leads.
-func (l *Leases) turn(ctx context.Context, tasks *sync.WaitGroup) (time.Duration, bool) {
+// turn takes note of what has changed, goes on with the cycle, and sets the
+// timer, unless another node leads.
+func (l *Leases) turn(ctx context.Context, tasks *sync.WaitGroup) {
 	term, leading := l.c.Consensus.Leading()
 	if !leading {
 		l.electorate() // a later leadership of this node counts from its last change
 		l.follow()
-		return 0, false
+		return
 	}
 	now := l.c.Clock.Now()
 	nodes := l.c.Topology.Nodes()
 	l.lead.mu.Lock()
+	l.lead.looks, l.lead.goesOn, l.lead.ends = 0, never, never // the timer may have run off
 	if l.lead.granter == nil || l.lead.term != term {
 		l.lead.granter, l.lead.term = NewGranter(term, l.c.Duration), term
 		// An answer to an earlier leadership's round must not pass for one to a
@@ -103,8 +121,8 @@ func (l *Leases) turn(ctx context.Context, tasks *sync.WaitGroup) (time.Duration
 	}
 	l.wakeUp(now)
 	l.lead.mu.Unlock()
-	wait := l.advance()
-	return min(wait, l.overdue()), true
+	l.advance()
+	l.overdue()
 }
 
 // wakeUp gives everybody time to be heard when this process has not listened: a
@@ -123,15 +141,15 @@ func (l *Leases) wakeUp(now time.Duration) {
 }
 
 // advance grants what the round has confirmed, begins the next one when it is
-// time, and returns how long to wait for that. The rounds and the readers of
+// time, and sets the timer to when that will be. The rounds and the readers of
 // answers call it, so that a calm cycle needs one timer and no other wake-up.
-func (l *Leases) advance() time.Duration {
+func (l *Leases) advance() {
 	for {
 		l.lead.mu.Lock()
 		round, term, leading := l.lead.round, l.lead.term, l.lead.granter != nil
 		l.lead.mu.Unlock()
 		if !leading {
-			return time.Hour
+			return
 		}
 		// The leader's own voter confirms a round by what is read after it began:
 		// had another begun meanwhile, this term would be too old for it.
@@ -141,19 +159,23 @@ func (l *Leases) advance() time.Duration {
 		g := l.lead.granter
 		if g == nil {
 			l.lead.mu.Unlock()
-			return time.Hour
+			return
 		}
 		var out []outgoing
 		var mine *Grant
 		if l.lead.round == round && l.lead.term == term {
 			out, mine = l.grants(g.Confirm(e, l.c.Clock.Now()))
 		}
-		next, wait := l.lead.cycle.next(g, l.c.Clock.Now())
+		now := l.c.Clock.Now()
+		next, wait := l.lead.cycle.next(g, now)
 		switch next {
 		case turnAsk:
 			out = append(out, l.ask()...)
 		case turnCheck:
 			out = append(out, l.check(e.Voters)...)
+		case turnNone:
+			l.lead.goesOn = now + wait
+			l.look(now)
 		}
 		l.lead.mu.Unlock()
 		if mine != nil {
@@ -161,7 +183,7 @@ func (l *Leases) advance() time.Duration {
 		}
 		l.write(out)
 		if next == turnNone {
-			return wait
+			return
 		}
 	}
 }
@@ -232,13 +254,13 @@ func (l *Leases) check(voters []string) []outgoing {
 // missing. Its successor is there before the lease is over.
 func (l *Leases) silentAfter() time.Duration { return l.c.Duration * 3 / (2 * cycles) }
 
-// overdue tells of leases that have ended since, and returns how long it is
-// until the next one may. It passes over this node's own: a leader does not
+// overdue tells of leases that have ended since, and sets the timer to when the
+// next one may. It passes over this node's own: a leader does not
 // fail itself over, and never registers anew, so that an end for good would
 // leave it without a lease for as long as it leads. Its lease lapses like any
 // other, and the next confirmed round renews it.
-func (l *Leases) overdue() time.Duration {
-	next, news := time.Hour, false
+func (l *Leases) overdue() {
+	next, news := never, false
 	l.lead.mu.Lock()
 	if l.lead.granter != nil {
 		now := l.c.Clock.Now()
@@ -249,19 +271,20 @@ func (l *Leases) overdue() time.Duration {
 			s := l.lead.granter.State(n, now)
 			switch {
 			case !s.Ended:
-				next = min(next, s.Left)
+				next = min(next, now+s.Left)
 				delete(l.lead.told, n.Incarnation)
 			case !l.lead.told[n.Incarnation]:
 				l.lead.told[n.Incarnation] = true
 				news = true
 			}
 		}
+		l.lead.ends = next
+		l.look(now)
 	}
 	l.lead.mu.Unlock()
 	if news {
 		l.c.Changed()
 	}
-	return next
 }
 
 // write writes frames, each to its own peer. One that does not take a few
@@ -389,12 +412,7 @@ func (l *Leases) answer(k *link, f frame) {
 		}
 	}
 	l.lead.mu.Unlock()
-	wait := l.advance()
-	l.lead.mu.Lock()
-	defer l.lead.mu.Unlock()
-	if l.c.Clock.Now()+wait < l.lead.looks-time.Millisecond {
-		l.wake()
-	}
+	l.advance()
 }
 
 // wake makes the rounds look.

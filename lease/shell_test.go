@@ -56,6 +56,25 @@ func TestLeasesOverStreams(t *testing.T) {
 	})
 }
 
+// TestCalmRounds: while all answer, though not at once, the rounds of a leader
+// are woken once in a cycle: that is most of what an idle leader costs.
+func TestCalmRounds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 5, 5)
+		w.net.SetDelay(100*time.Microsecond, 3*time.Millisecond)
+		w.run()
+		w.lead(0, 1)
+		w.within(200*time.Millisecond, "everybody has a lease", w.allValid)
+		const calm = 30
+		before := w.nodes[0].turns.Load()
+		w.throughout(calm*testD/cycles, "everybody keeps the lease", w.allValid)
+		if n := w.nodes[0].turns.Load() - before; n < calm-2 || n > calm+2 {
+			t.Errorf("%d cycles woke the rounds %d times", calm, n)
+		}
+	})
+}
+
 // TestUnfit: a node that is not fit, its disk hanging for example, asks for no
 // lease although it is heard, loses the one it has, and gets one when it is fit again
 // and has registered anew.

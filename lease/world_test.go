@@ -45,6 +45,7 @@ type simulated struct {
 	unfit        atomic.Bool
 	slept        atomic.Int64 // how much its clock has jumped ahead
 	dialled      atomic.Int64
+	turns        atomic.Int64            // of its rounds: each asks once who leads
 	wrap         func(net.Conn) net.Conn // of dialled streams
 }
 
@@ -165,10 +166,13 @@ func (w *world) allValid() bool {
 	return !slices.ContainsFunc(w.nodes, func(s *simulated) bool { return !s.valid() })
 }
 
-func (s *simulated) Term() uint64                    { return s.term.Load() }
-func (s *simulated) Leading() (term uint64, ok bool) { return s.term.Load(), s.leads.Load() }
-func (s *simulated) Registration() uint64            { return s.registration.Load() }
-func (s *simulated) Accept() (net.Conn, error)       { return s.listener.Accept() }
+func (s *simulated) Term() uint64 { return s.term.Load() }
+func (s *simulated) Leading() (term uint64, ok bool) {
+	s.turns.Add(1)
+	return s.term.Load(), s.leads.Load()
+}
+func (s *simulated) Registration() uint64      { return s.registration.Load() }
+func (s *simulated) Accept() (net.Conn, error) { return s.listener.Accept() }
 
 func (s *simulated) Voters() []string {
 	s.w.mu.Lock()
