@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/wakeup"
 )
 
 // hangLimit is how long one log write may take before a leader falls silent
@@ -16,8 +18,9 @@ const hangLimit = 2 * time.Second
 // that can act for the node (transport, commits, Leading) asks it first.
 type guard struct {
 	epoch   time.Time
-	running atomic.Bool  // false while Open still reports errors to its caller
-	writing atomic.Int64 // start of the log write under way since epoch, 0 for none
+	running atomic.Bool   // false while Open still reports errors to its caller
+	writing atomic.Int64  // start of the log write under way since epoch, 0 for none
+	began   chan struct{} // cap 1: a log write has begun
 
 	once   sync.Once
 	failed chan struct{}
@@ -26,7 +29,7 @@ type guard struct {
 }
 
 func newGuard(onFail func(error)) *guard {
-	return &guard{epoch: time.Now(), failed: make(chan struct{}), onFail: onFail}
+	return &guard{epoch: time.Now(), began: make(chan struct{}, 1), failed: make(chan struct{}), onFail: onFail}
 }
 
 // fail ends this node's part in the cluster. Only the first error counts.
@@ -65,8 +68,11 @@ func (g *guard) stop(err error) error {
 // beginWrite and endWrite enclose a write of entries. Only raft's main goroutine
 // does that, so one field is enough. (A term is written by the goroutine of a
 // stream as well, while the main one hangs.)
-func (g *guard) beginWrite() { g.writing.Store(int64(time.Since(g.epoch)) + 1) }
-func (g *guard) endWrite()   { g.writing.Store(0) }
+func (g *guard) beginWrite() {
+	g.writing.Store(int64(time.Since(g.epoch)) + 1)
+	wakeup.Signal(g.began)
+}
+func (g *guard) endWrite() { g.writing.Store(0) }
 
 // hung returns how long the log write under way has taken, 0 for none.
 func (g *guard) hung() time.Duration {

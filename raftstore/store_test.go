@@ -250,6 +250,34 @@ func TestTransferLeadership(t *testing.T) {
 	})
 }
 
+// TestPaceOfHeartbeats: a leader sends fewer than raft would, and a node that
+// leads no more waits for its leader as long as the others.
+func TestPaceOfHeartbeats(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, tuning{})
+		old := c.leader()
+		time.Sleep(time.Second)
+		if err := old.store.TransferLeadership(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.until("another leads", func() bool { l := c.leader(); return l != nil && l != old })
+		for _, m := range c.members {
+			got, want := m.store.raft.ReloadableConfig(), m.store.c.HeartbeatTimeout
+			if m == c.leader() {
+				want = want * 3 / 2
+			}
+			if got.HeartbeatTimeout != want || got.ElectionTimeout != max(want, m.store.c.ElectionTimeout) {
+				t.Errorf("%s, leading %v: %+v, want %v", m.name, m == c.leader(), got, want)
+			}
+		}
+		leader := c.leader()
+		time.Sleep(time.Minute)
+		if c.leader() != leader {
+			t.Error("a calm minute changed the leader")
+		}
+	})
+}
+
 func TestFullRestartKeepsEverything(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
