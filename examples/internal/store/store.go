@@ -47,6 +47,9 @@ func Open(dir string, logger *slog.Logger, opts ...Option) (*Store, error) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	o := &pebble.Options{
+		// Pebble's default also looks after slow disks, with timers that wake an idle
+		// node, and tells a listener that is not there.
+		FS:    vfs.Default,
 		Cache: cache, MemTableSize: memTableBytes, MaxOpenFiles: openFiles,
 		FormatMajorVersion: pebble.FormatNewest, Logger: quiet{logger},
 		CompactionConcurrencyRange: func() (lower, upper int) { return 1, 1 },
