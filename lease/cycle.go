@@ -1,6 +1,9 @@
 package lease
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// cycles is how many cycles there are in one duration.
@@ -8,6 +11,11 @@ const (
 	// urgentAfter is the least time between cycles while somebody waits for a
 	// first lease: a node that does not answer cannot make the leader spin.
 	urgentAfter = 10 * time.Millisecond
+	// slowTrip is the part of a duration beyond which a trip is slow, and
+	// impatient the one for which a cycle waits for nodes that are slower than
+	// the quorum, at most.
+	slowTrip  = 8
+	impatient = 20
 )
 
 // turn is what a leader does next.
@@ -27,50 +35,78 @@ const (
 // cycle paces a leader's rounds: a value without I/O or a clock, like the
 // Granter, and with the same now.
 type cycle struct {
-	d        time.Duration
-	began    time.Duration // when all nodes were asked last
-	due      time.Duration // when they are asked again
+	d    time.Duration
+	asks []ask         // whose answers are not checked yet, the oldest first
+	last time.Duration // when all nodes were asked last
+	due  time.Duration // when they are asked again
+	trip time.Duration // what the last answered ask took until a quorum had answered
+}
+
+// ask is the first round of a cycle. Where answers take longer than a cycle,
+// several are under way.
+type ask struct {
+	round    uint64
+	began    time.Duration
 	missing  int           // nodes that were asked and have not answered
-	checking bool          // the cycle's second round has begun
-	patience time.Duration // until when it waits for nodes that are missing; 0 until the first is confirmed
+	patience time.Duration // until when it waits for these; 0 until a quorum has answered
 }
 
-// ask notes that a cycle begins, with so many nodes asked.
-func (c *cycle) ask(nodes int, now time.Duration) {
-	c.began, c.due = now, now+c.d/cycles
-	c.missing, c.checking, c.patience = nodes, false, 0
+// ask notes that a cycle begins by a round, with so many nodes asked. Where a
+// trip is slow the next one begins sooner: what a holder has then is what the
+// two trips and the pause between two grants leave of its lease.
+func (c *cycle) ask(round uint64, nodes int, now time.Duration) {
+	if len(c.asks) == open {
+		c.asks = slices.Delete(c.asks, 0, 1) // nobody answers
+	}
+	c.asks = append(c.asks, ask{round: round, began: now, missing: nodes})
+	c.last, c.due = now, now+c.d/cycles
+	if c.trip > c.d/slowTrip {
+		c.due = now + c.d/(2*cycles)
+	}
 }
 
-// check notes that the cycle's second round begins.
-func (c *cycle) check() { c.checking = true }
+// joined notes that a round was sent to one more node, and answered that one has
+// answered it.
+func (c *cycle) joined(round uint64)   { c.count(round, 1) }
+func (c *cycle) answered(round uint64) { c.count(round, -1) }
 
-// joined notes that one more node was asked, and answered that one has answered.
-func (c *cycle) joined()   { c.missing++ }
-func (c *cycle) answered() { c.missing-- }
+func (c *cycle) count(round uint64, n int) {
+	for i := range c.asks {
+		if c.asks[i].round == round {
+			c.asks[i].missing += n
+		}
+	}
+}
 
-// next says what to do now, and how long to wait if that is nothing. A round
-// that is under way is never cut short by an urgent one: where answers take
-// longer than urgentAfter, none would ever be confirmed.
+// next says what to do now, and how long to wait if that is nothing.
 func (c *cycle) next(g *Granter, now time.Duration) (turn, time.Duration) {
 	wait := c.due - now
 	if wait <= 0 {
 		return turnAsk, 0
 	}
-	if !g.complete || g.deposed {
+	if g.deposed {
 		return turnNone, wait
 	}
-	if !c.checking && g.unconfirmed() {
-		// The quorum may be faster than the rest: wait for the rest as long again.
-		if c.patience == 0 {
-			c.patience = max(now+now-c.began, c.began+urgentAfter)
+	for len(c.asks) > 0 && c.asks[0].round <= g.confirmed {
+		a := &c.asks[0]
+		if a.patience == 0 {
+			// The quorum may be faster than the rest: wait for the rest as long again.
+			c.trip = now - a.began
+			a.patience = now + min(c.trip, c.d/impatient)
+			a.patience = max(a.patience, a.began+urgentAfter)
 		}
-		if c.missing <= 0 || now >= c.patience {
+		if a.missing > 0 && now < a.patience {
+			return turnNone, min(wait, a.patience-now)
+		}
+		c.asks = slices.Delete(c.asks, 0, 1)
+		if g.unconfirmed() {
 			return turnCheck, 0
 		}
-		return turnNone, min(wait, c.patience-now)
 	}
-	if g.Urgent() {
-		if left := c.began + urgentAfter - now; left > 0 {
+	// An urgent round is one at a time: where answers take longer than
+	// urgentAfter it would not bring any sooner.
+	if g.confirmed == g.round && g.Urgent() {
+		if left := c.last + urgentAfter - now; left > 0 {
 			return turnNone, min(wait, left)
 		}
 		return turnAsk, 0
@@ -82,11 +118,11 @@ func (c *cycle) next(g *Granter, now time.Duration) (turn, time.Duration) {
 // paused or its machine asleep, and it has heard nobody meanwhile.
 func (c *cycle) slept(now time.Duration) bool { return c.due != 0 && now > c.due+c.d/cycles }
 
-// unconfirmed reports whether requests have arrived that the round does not
-// confirm.
+// unconfirmed reports whether requests have arrived since the newest round
+// began, so that none that is under way confirms them.
 func (g *Granter) unconfirmed() bool {
 	for _, r := range g.rows {
-		if !r.ended && r.newest.number > r.pending.number {
+		if !r.ended && r.newest.number > r.granted && r.newest.round == g.round {
 			return true
 		}
 	}

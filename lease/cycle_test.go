@@ -2,6 +2,7 @@ package lease
 
 import (
 	"net"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -20,8 +21,7 @@ func TestCycle(t *testing.T) {
 		if next, _ := c.next(g, 1); next != turnAsk {
 			t.Fatalf("at first: %v", next)
 		}
-		g.Begin()
-		c.ask(2, 0)
+		c.ask(g.Begin(), 2, 0)
 		return g, c
 	}
 	expect := func(what string, g *Granter, c *cycle, now time.Duration, want turn, wait time.Duration) {
@@ -32,9 +32,7 @@ func TestCycle(t *testing.T) {
 	}
 	answer := func(g *Granter, c *cycle, i int, request uint64, now time.Duration) {
 		g.Answer(who(i), 1, g.round, request, 0, now)
-		if !c.checking {
-			c.answered()
-		}
+		c.answered(g.round)
 		g.Confirm(Electorate{Voters: voters, Self: who(0).UUID, Own: 1}, now)
 	}
 
@@ -48,7 +46,6 @@ func TestCycle(t *testing.T) {
 	answer(g, c, 2, 1, 60*ms)
 	expect("all have", g, c, 60*ms, turnCheck, 0)
 	g.Begin()
-	c.check()
 	expect("the check is not answered", g, c, 61*ms, turnNone, 314*ms)
 	answer(g, c, 1, 0, 62*ms)
 	expect("everybody has a lease", g, c, 62*ms, turnNone, 313*ms)
@@ -58,7 +55,6 @@ func TestCycle(t *testing.T) {
 	expect("the quorum has", g, c, 50*ms, turnNone, 50*ms)
 	expect("one is missing for as long again", g, c, 100*ms, turnCheck, 0)
 	g.Begin()
-	c.check()
 	answer(g, c, 1, 0, 110*ms)
 	answer(g, c, 2, 1, 120*ms)
 	expect("it comes after all, and waits for its first lease", g, c, 120*ms, turnAsk, 0)
@@ -66,8 +62,8 @@ func TestCycle(t *testing.T) {
 	g, c = begin()
 	answer(g, c, 1, 1, ms)
 	answer(g, c, 2, 1, ms)
+	expect("both have", g, c, ms, turnCheck, 0)
 	g.Begin()
-	c.check()
 	answer(g, c, 1, 0, 2*ms)
 	g.SetNodes(nodesOf(1, 2, 9), 2*ms)
 	answer(g, c, 2, 2, 3*ms)
@@ -75,6 +71,81 @@ func TestCycle(t *testing.T) {
 	expect("and then begins", g, c, 10*ms, turnAsk, 0)
 	g.Answer(who(2), 2, g.round, 3, 0, 10*ms)
 	expect("not when the leader was replaced", g, c, 10*ms, turnNone, 365*ms)
+}
+
+// TestCyclesOverlap: where answers take longer than a cycle, the next one does
+// not wait for them, and every one of them is checked.
+func TestCyclesOverlap(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	voters := []string{who(0).UUID, who(1).UUID, who(2).UUID}
+	g, c := NewGranter(1, testD), &cycle{d: testD, trip: 400 * ms}
+	g.SetNodes(nodesOf(1, 2, 3), 0)
+	confirm := func(now time.Duration) int {
+		return len(g.Confirm(Electorate{Voters: voters, Self: who(0).UUID, Own: 1}, now))
+	}
+	var checks []uint64
+	asked := make(map[uint64]time.Duration)
+	granted := make(map[Incarnation]time.Duration) // when the request that was granted last had arrived
+	number := uint64(0)
+	for now := ms; now < 5*time.Second; now += ms {
+		for round, at := range asked { // a trip of 400 ms
+			if now == at+400*ms {
+				number++
+				for _, i := range []int{1, 2} {
+					request := number
+					if slices.Contains(checks, round) {
+						request = 0
+					}
+					g.Answer(who(i), 1, round, request, 0, now)
+					c.answered(round)
+				}
+				if confirm(now) > 0 {
+					granted[who(1)] = now
+				}
+			}
+		}
+		switch next, _ := c.next(g, now); next {
+		case turnAsk:
+			round := g.Begin()
+			c.ask(round, 2, now)
+			asked[round] = now
+		case turnCheck:
+			round := g.Begin()
+			checks = append(checks, round)
+			asked[round] = now
+		}
+		if last := granted[who(1)]; now > 1500*ms && now-last > testD/(2*cycles) {
+			t.Fatalf("at %v the last grant was at %v", now, last)
+		}
+	}
+	if len(checks) < 20 {
+		t.Errorf("%d checks in 5 s", len(checks))
+	}
+}
+
+// TestOpenRequestsAreBounded: where rounds take so long that there are more
+// requests than a row remembers, the first of them still get their grant, and then
+// the newest.
+func TestOpenRequestsAreBounded(t *testing.T) {
+	t.Parallel()
+	var r row
+	for i := range uint64(3 * open) {
+		r.await(request{number: i + 1, round: i})
+	}
+	if q, ok := r.grant(0); ok {
+		t.Errorf("no round is confirmed, and %d is granted", q.number)
+	}
+	if q, ok := r.grant(3); !ok || q.number != 3 {
+		t.Errorf("round 3 grants %+v, %v", q, ok)
+	}
+	r.await(request{number: 99, round: 3 * open})
+	if q, ok := r.grant(3*open + 1); !ok || q.number != 99 {
+		t.Errorf("a late round grants %+v, %v", q, ok)
+	}
+	if r.open != [open]request{} {
+		t.Errorf("left: %+v", r.open)
+	}
 }
 
 // hooked is a Consensus whose Term does something while it is read.
@@ -139,7 +210,7 @@ func TestRoundsAreNotReused(t *testing.T) {
 				l := &w.nodes[0].lead
 				l.mu.Lock()
 				defer l.mu.Unlock()
-				return w.allValid() && l.term == term && l.granter.complete
+				return w.allValid() && l.term == term && l.granter.confirmed == l.granter.round
 			})
 			w.nodes[0].lead.mu.Lock()
 			now := w.nodes[0].lead.granter.round

@@ -36,7 +36,12 @@
 //
 // A leader that was paused has heard nobody, which proves nothing about others:
 // it hears them out before it says of any lease that it has ended. A stream that
-// carries no answer for three eighths of D is replaced.
+// carries no answer for five eighths of D is replaced.
+//
+// Rounds overlap: a cycle does not wait for the answers to the one before, and who
+// answers a round confirms every earlier one as well. So a holder is covered as
+// long as two trips to the quorum and back, and the pause until the next cycle,
+// which is half of what it was where trips are slow, take less than D.
 //
 // Not promised: that a holder keeps its lease through the loss of the quorum, or
 // through an election that takes longer than what is left of it.

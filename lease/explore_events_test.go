@@ -1,6 +1,9 @@
 package lease
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // events calls yield with everything that can happen next.
 func (m *model) events(r rates, x mutant, yield func(string, *model)) {
@@ -110,14 +113,24 @@ func (m *model) leadership(l int, r rates, x mutant, yield func(string, *model))
 			c.pongs[l][i] = packet{}
 			g := c.nodes[l].granter
 			g.Answer(who(i), uint64(f.term), uint64(f.round), uint64(f.request), f.age, c.clock(l, r))
-			if row := g.rows[who(i)]; x == anyRound && row != nil {
-				row.pending = row.newest
-			}
+			c.spoil(g, i, f, x)
 			c.confirm(l, r, x)
 			yield(fmt.Sprintf("%s receives %s's answer to round %d, request %d", name, who(i).UUID, f.round, f.request), c)
 		}
 	}
 	m.commits(l, r, x, yield)
+}
+
+// spoil is what mutants make of an answer that has just been noted.
+func (m *model) spoil(g *Granter, from int, f packet, x mutant) {
+	if row := g.rows[who(from)]; x == anyRound && row != nil {
+		for i := range row.open {
+			row.open[i].round = 0
+		}
+	}
+	if x == anyAnswer && uint64(f.term) == g.term {
+		g.answered[who(from).UUID] = g.round
+	}
 }
 
 // confirm grants what the round of a leader has confirmed.
@@ -139,10 +152,16 @@ func (m *model) confirm(l int, r rates, x mutant) {
 			g.reports[v] = m.clock(l, r) - e.Age
 		}
 	}
+	var arrived time.Duration // of the newest request that is granted, for a mutant
+	if row := g.rows[who(holder)]; row != nil {
+		spare := *row
+		q, _ := spare.grant(g.quorum(e))
+		arrived = q.arrived
+	}
 	for _, grant := range g.Confirm(e, m.clock(l, r)) {
 		m.grants[l] = packet{kind: frameGrant, request: uint8(grant.Request), registration: uint8(grant.Registration)}
 		if row := g.rows[grant.To]; x == noSlack {
-			row.ends = row.pending.arrived + length
+			row.ends = arrived + length
 		}
 	}
 }

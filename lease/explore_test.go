@@ -137,6 +137,7 @@ type mutant string
 const (
 	sound        mutant = ""
 	anyRound     mutant = "a round need not begin after the request arrived"
+	anyAnswer    mutant = "an answer to an earlier round confirms the newest"
 	fromReceipt  mutant = "the holder counts from the grant's receipt"
 	noWait       mutant = "a new leader does not wait"
 	anyMap       mutant = "a grant is used whatever the holder has applied"
@@ -176,7 +177,7 @@ func (m *model) clone() *model {
 	for i := range c.nodes {
 		if g := m.nodes[i].granter; g != nil {
 			n := *g
-			n.confirmed = maps.Clone(g.confirmed)
+			n.answered = maps.Clone(g.answered)
 			n.reports = maps.Clone(g.reports)
 			n.rows = make(map[Incarnation]*row, len(g.rows))
 			for k, v := range g.rows {
@@ -245,18 +246,28 @@ func (m *model) key() uint64 {
 			u(g.term)
 			u(g.round)
 			for k := range 4 {
-				if g.confirmed[who(k).UUID] {
-					u(uint64(k))
-				}
 				if at, ok := g.reports[who(k).UUID]; ok {
 					u(uint64(at))
 				}
 				b = append(b, 0xfd)
 				if r := g.rows[who(k)]; k == holder && r != nil {
 					u(r.newest.number)
-					u(uint64(r.newest.arrived))
-					u(r.pending.number)
-					u(uint64(r.pending.arrived))
+					for _, q := range r.open {
+						u(q.number)
+						if q.number == 0 {
+							break
+						}
+						u(uint64(q.arrived))
+						u(q.round)
+						// Of what voters have answered it matters which requests that
+						// confirms: those that arrive later it never does.
+						for _, v := range voters {
+							if g.answered[who(v).UUID] > q.round {
+								u(uint64(v))
+							}
+						}
+						b = append(b, 0xfc)
+					}
 					u(r.granted)
 					u(uint64(r.ends))
 					u(uint64(r.inherited))
@@ -265,9 +276,6 @@ func (m *model) key() uint64 {
 						b = append(b, 1)
 					}
 				}
-			}
-			if g.complete {
-				b = append(b, 2)
 			}
 			if g.reports == nil {
 				b = append(b, 4)
@@ -457,6 +465,7 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 	t.Parallel()
 	for x, l := range map[mutant]limits{
 		anyRound:     {rounds: 1, elections: 1, entries: 1},
+		anyAnswer:    {rounds: 2, elections: 1, entries: 1},
 		fromReceipt:  {rounds: 2, entries: 1},
 		noWait:       {rounds: 2, elections: 1, entries: 1},
 		anyMap:       {rounds: 3, entries: 2},

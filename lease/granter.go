@@ -53,10 +53,10 @@ type Granter struct {
 	term uint64
 	d    time.Duration
 
-	round     uint64
-	confirmed map[string]bool // voters that answered the round under the term
-	complete  bool            // a quorum has
-	deposed   bool            // somebody has answered with a higher term
+	round     uint64            // the newest that has begun
+	answered  map[string]uint64 // by voter: the newest round that it has answered under the term
+	confirmed uint64            // the newest round that a quorum has answered, or a later one
+	deposed   bool              // somebody has answered with a higher term
 	rows      map[Incarnation]*row
 
 	began   bool                     // SetNodes was called
@@ -67,10 +67,11 @@ type Granter struct {
 type row struct {
 	registration uint64
 	newest       request       // the last that arrived
-	pending      request       // the last that had arrived when the round began: the round confirms it
+	open         [open]request // those that are not granted and not superseded, as they arrived; then zeros
 	granted      uint64        // the newest that was granted
 	ends         time.Duration // when the newest granted lease is over for everybody
 	inherited    time.Duration // when what an earlier leader may have granted is
+	reached      bool          // Reached was called
 	ended        bool          // that was told: nothing more is granted
 }
 
@@ -78,12 +79,46 @@ type row struct {
 type request struct {
 	number  uint64
 	arrived time.Duration
+	round   uint64 // the newest that had begun when it arrived: any later one confirms it
+}
+
+// open bounds the requests of one node that wait for their confirmation: one
+// for each round that is under way. Where rounds take so long that there are
+// more, the last of these waits for the newest round.
+const open = 8
+
+// await notes a request that has just arrived. One that waits for the same round
+// as the one before it supersedes that.
+func (r *row) await(q request) {
+	r.newest = q
+	i := 0
+	for i < open-1 && r.open[i].number != 0 && r.open[i].round != q.round {
+		i++
+	}
+	r.open[i] = q
+}
+
+// grant takes the newest request that a round confirms, and those before it,
+// off the open ones.
+func (r *row) grant(confirmed uint64) (q request, ok bool) {
+	n := 0
+	for n < open && r.open[n].number != 0 && r.open[n].round < confirmed {
+		q = r.open[n]
+		n++
+	}
+	if n > 0 {
+		copy(r.open[:], r.open[n:])
+		clear(r.open[open-n:])
+	}
+	return q, n > 0
 }
 
 // NewGranter begins a leadership. What earlier leaders have granted is covered
 // by SetNodes, which must be called next and counts from then.
 func NewGranter(term uint64, d time.Duration) *Granter {
-	return &Granter{term: term, d: d, rows: make(map[Incarnation]*row), reports: make(map[string]time.Duration)}
+	return &Granter{
+		term: term, d: d, rows: make(map[Incarnation]*row), reports: make(map[string]time.Duration), answered: make(map[string]uint64),
+	}
 }
 
 // SetNodes says which nodes are active. Those of the first call may hold leases
@@ -102,6 +137,11 @@ func (g *Granter) SetNodes(nodes []Node, now time.Duration) {
 		}
 		keep[n.Incarnation] = r
 	}
+	for who := range g.rows {
+		if keep[who] == nil {
+			delete(g.answered, who.UUID) // what is left is bounded by the nodes that there are
+		}
+	}
 	g.rows, g.began = keep, true
 }
 
@@ -109,14 +149,20 @@ func (g *Granter) SetNodes(nodes []Node, now time.Duration) {
 // out that the node holds a lease.
 func hearing(d time.Duration) time.Duration { return d * 2 / 3 }
 
-// Begin begins a round and returns its number. One that is under way is
-// abandoned: its answers confirm nothing any more.
+// Reached notes that a stream to a node has been opened, with a word of the node
+// itself, and how long that took. One that is far, and was not heard yet, is
+// given as long again to be asked and to be confirmed, once.
+func (g *Granter) Reached(who Incarnation, took, now time.Duration) {
+	if r := g.rows[who]; r != nil && !r.ended && !r.reached {
+		r.reached = true
+		r.ends = max(r.ends, now+min(took, g.d)+g.d/slowTrip)
+	}
+}
+
+// Begin begins a round and returns its number. Those that are under way go on:
+// where answers take long, several are.
 func (g *Granter) Begin() uint64 {
 	g.round++
-	g.confirmed, g.complete = make(map[string]bool), false
-	for _, r := range g.rows {
-		r.pending = r.newest
-	}
 	return g.round
 }
 
@@ -126,10 +172,12 @@ func (g *Granter) Answer(from Incarnation, term, round, request uint64, age, now
 	if term > g.term {
 		g.deposed = true
 	}
-	if round == g.round && round != 0 && term == g.term {
-		g.confirmed[from.UUID] = true
-	}
 	if term == g.term {
+		// Who answers a round answers every earlier one: it was in the term
+		// after that had begun, too.
+		if round <= g.round && round > g.answered[from.UUID] {
+			g.answered[from.UUID] = round
+		}
 		g.report(from.UUID, age, now)
 	}
 	g.Ask(from, request, now)
@@ -172,13 +220,13 @@ func (g *Granter) inherit(e Electorate) {
 // Ask notes a request alone: the leader's own, made before it begins a round.
 func (g *Granter) Ask(from Incarnation, number uint64, now time.Duration) {
 	if r := g.rows[from]; r != nil && number > r.newest.number {
-		r.newest = request{number, now}
+		r.await(request{number, now, g.round})
 	}
 }
 
-// Confirm counts the answers and, when the round has just been confirmed by a
-// quorum of the voters, returns the grants for all requests that had arrived
-// before it began. now is when the own record was asked for its age.
+// Confirm counts the answers and, when a quorum of the voters has just
+// confirmed a round, returns the grants for all requests that had arrived
+// before that began. now is when the own record was asked for its age.
 func (g *Granter) Confirm(e Electorate, now time.Duration) []Grant {
 	switch {
 	case e.Own > g.term:
@@ -187,31 +235,49 @@ func (g *Granter) Confirm(e Electorate, now time.Duration) []Grant {
 		g.report(e.Self, e.Age, now)
 	}
 	g.inherit(e)
-	if g.complete || g.deposed || g.round == 0 {
+	if g.deposed {
 		return nil
 	}
-	count := 0
-	for _, v := range e.Voters {
-		if g.confirmed[v] || v == e.Self && e.Own == g.term {
-			count++
-		}
-	}
-	if count <= len(e.Voters)/2 {
+	confirmed := g.quorum(e)
+	if confirmed <= g.confirmed {
 		return nil
 	}
-	g.complete = true
+	g.confirmed = confirmed
 	var grants []Grant
 	for who, r := range g.rows {
-		if r.ended || r.pending.number <= r.granted {
+		if r.ended {
 			continue
 		}
-		r.granted = r.pending.number
-		r.ends = max(r.ends, r.pending.arrived+Overdue(g.d))
-		grants = append(grants, Grant{To: who, Request: r.granted, Registration: r.registration})
+		if q, ok := r.grant(confirmed); ok {
+			r.granted = q.number
+			r.ends = max(r.ends, q.arrived+Overdue(g.d))
+			grants = append(grants, Grant{To: who, Request: q.number, Registration: r.registration})
+		}
 	}
 	slices.SortFunc(grants, func(a, b Grant) int { return strings.Compare(a.To.UUID, b.To.UUID) })
 	return grants
 }
+
+// quorum returns the newest round that a quorum of the voters has answered, or
+// answered a later one. The leader's own term was read after the newest began.
+func (g *Granter) quorum(e Electorate) uint64 {
+	answers := make([]uint64, 0, maxVoters)
+	for _, v := range e.Voters {
+		if v == e.Self && e.Own == g.term {
+			answers = append(answers, g.round)
+		} else {
+			answers = append(answers, g.answered[v])
+		}
+	}
+	if len(answers) == 0 {
+		return 0
+	}
+	slices.Sort(answers)
+	return answers[(len(answers)-1)/2]
+}
+
+// maxVoters is how many voters are counted without allocating; more may vote.
+const maxVoters = 16
 
 // Deposed reports whether a later term has been seen: nothing is granted any more.
 func (g *Granter) Deposed() bool { return g.deposed }

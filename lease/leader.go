@@ -3,6 +3,7 @@ package lease
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"net"
 	"slices"
@@ -221,7 +222,7 @@ func (l *Leases) ask() []outgoing {
 			out = append(out, outgoing{k.conn, frame{kind: framePing, term: l.lead.term, round: l.lead.round}})
 		}
 	}
-	l.lead.cycle.ask(len(out), now)
+	l.lead.cycle.ask(l.lead.round, len(out), now)
 	return out
 }
 
@@ -231,7 +232,6 @@ func (l *Leases) ask() []outgoing {
 // holds the lock.
 func (l *Leases) check(voters []string) []outgoing {
 	l.lead.round = l.lead.granter.Begin()
-	l.lead.cycle.check()
 	var asked []*link
 	for who, k := range l.lead.links {
 		if k.conn != nil && slices.Contains(voters, who.UUID) {
@@ -250,9 +250,13 @@ func (l *Leases) check(voters []string) []outgoing {
 	return out
 }
 
-// silentAfter is how long a stream may carry no answer: one cycle's may be
-// missing. Its successor is there before the lease is over.
-func (l *Leases) silentAfter() time.Duration { return l.c.Duration * 3 / (2 * cycles) }
+// silentAfter is how long a stream may carry no answer: two cycles' may be
+// missing, as where trips have just become slow. Its successor is there before the lease is over. Where a trip is
+// slow, to send a lost packet again is quicker than to open another stream. The
+// caller holds the lock.
+func (l *Leases) silentAfter() time.Duration {
+	return l.c.Duration*5/(2*cycles) + 2*l.lead.cycle.trip
+}
 
 // overdue tells of leases that have ended since, and sets the timer to when the
 // next one may. It passes over this node's own: a leader does not
@@ -327,10 +331,14 @@ func (l *Leases) connect(ctx context.Context, tasks *sync.WaitGroup, nodes []Nod
 
 // keep keeps a stream to a node until ctx ends.
 func (l *Leases) keep(ctx context.Context, k *link) {
-	for ctx.Err() == nil {
-		conn, err := l.open(ctx, k.node)
+	for within := dialWithin; ctx.Err() == nil; {
+		began := l.c.Clock.Now()
+		conn, err := l.open(ctx, k.node, within)
 		if err == nil {
-			l.read(ctx, k, conn)
+			within = dialWithin
+			l.read(ctx, k, conn, l.c.Clock.Now()-began)
+		} else if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+			within = min(2*within, farWithin)
 		}
 		pause := time.NewTimer(redialAfter)
 		select {
@@ -342,14 +350,14 @@ func (l *Leases) keep(ctx context.Context, k *link) {
 }
 
 // open opens a stream and makes sure who is at its other end.
-func (l *Leases) open(ctx context.Context, n Node) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialWithin)
+func (l *Leases) open(ctx context.Context, n Node, within time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	conn, err := l.c.Streams.Dial(ctx, n.Addr)
 	if err != nil {
 		return nil, err
 	}
-	_ = conn.SetDeadline(time.Now().Add(dialWithin))
+	_ = conn.SetDeadline(time.Now().Add(within))
 	_, err = conn.Write(frame{kind: frameHello, who: n.Incarnation}.append(nil))
 	if err == nil {
 		in := reader{r: conn}
@@ -365,11 +373,11 @@ func (l *Leases) open(ctx context.Context, n Node) (net.Conn, error) {
 	return conn, conn.SetDeadline(time.Time{})
 }
 
-// read takes a node's answers until the stream ends.
-func (l *Leases) read(ctx context.Context, k *link, conn net.Conn) {
+// read takes a node's answers until the stream ends, which took so long to open.
+func (l *Leases) read(ctx context.Context, k *link, conn net.Conn, took time.Duration) {
 	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	l.write(l.join(k, conn))
+	l.write(l.join(k, conn, took))
 	in := reader{r: conn}
 	for {
 		f, err := in.next()
@@ -386,17 +394,16 @@ func (l *Leases) read(ctx context.Context, k *link, conn net.Conn) {
 }
 
 // join has a node take part from now on, and returns the ping by which it joins
-// the round that is under way: a new one would abandon that.
-func (l *Leases) join(k *link, conn net.Conn) []outgoing {
+// the round that is under way.
+func (l *Leases) join(k *link, conn net.Conn, took time.Duration) []outgoing {
 	l.lead.mu.Lock()
 	defer l.lead.mu.Unlock()
 	k.conn, k.heard = conn, l.c.Clock.Now()
 	if l.lead.granter == nil || l.lead.cycle.due == 0 {
 		return nil
 	}
-	if !l.lead.cycle.checking {
-		l.lead.cycle.joined()
-	}
+	l.lead.granter.Reached(k.node.Incarnation, took, k.heard)
+	l.lead.cycle.joined(l.lead.round)
 	return []outgoing{{conn, frame{kind: framePing, term: l.lead.term, round: l.lead.round}}}
 }
 
@@ -407,9 +414,7 @@ func (l *Leases) answer(k *link, f frame) {
 	k.heard = now
 	if g := l.lead.granter; g != nil {
 		g.Answer(k.node.Incarnation, f.term, f.round, f.request, f.age, now)
-		if f.round == l.lead.round && !l.lead.cycle.checking {
-			l.lead.cycle.answered()
-		}
+		l.lead.cycle.answered(f.round)
 	}
 	l.lead.mu.Unlock()
 	l.advance()

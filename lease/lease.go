@@ -66,8 +66,12 @@ type Config struct {
 const DefaultDuration = 1500 * time.Millisecond
 
 const (
-	// dialWithin bounds the opening of a stream, hello included.
+	// dialWithin bounds the opening of a stream, and its hello once more. It
+	// grows up to farWithin where it is not enough, as with TLS to another
+	// continent; not at first, since a packet that opens a stream and is lost
+	// is sent again by the next attempt sooner than by the kernel.
 	dialWithin = 500 * time.Millisecond
+	farWithin  = 4 * dialWithin
 	// redialAfter is the pause before a stream that failed is opened again.
 	redialAfter = 100 * time.Millisecond
 	// writeWithin bounds one write: a peer that takes nothing is given up.
@@ -254,7 +258,7 @@ func (l *Leases) accept(ctx context.Context, tasks *sync.WaitGroup) {
 func (l *Leases) serve(ctx context.Context, conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	_ = conn.SetDeadline(time.Now().Add(dialWithin))
+	_ = conn.SetDeadline(time.Now().Add(farWithin))
 	in := reader{r: conn}
 	hello, err := in.next()
 	if err != nil || hello.kind != frameHello || hello.who != l.c.Self {

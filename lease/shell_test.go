@@ -2,6 +2,7 @@ package lease
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -104,15 +105,39 @@ func TestUnfit(t *testing.T) {
 // rounds, a round still gets the time to be confirmed.
 func TestFarNodes(t *testing.T) {
 	t.Parallel()
-	for _, delay := range []time.Duration{5 * time.Millisecond, 30 * time.Millisecond, 100 * time.Millisecond} {
+	const ms = time.Millisecond
+	for delay, jitter := range map[time.Duration]time.Duration{5 * ms: ms, 30 * ms: 7 * ms, 100 * ms: 25 * ms, 200 * ms: 20 * ms} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, 5, 3)
-			w.net.SetDelay(delay, delay/4)
+			w.net.SetDelay(delay, jitter)
 			w.run()
 			w.lead(0, 1)
 			took := w.within(20*delay, "everybody has a lease", w.allValid)
 			t.Logf("one way %v: first leases after %v", delay, took)
 			w.throughout(10*time.Second, "everybody keeps the lease", w.allValid)
+			w.net.Isolate("10.0.0.5")
+			w.throughout(10*time.Second, "the others keep theirs without one that is cut off", func() bool {
+				return !slices.ContainsFunc(w.nodes[:4], func(s *simulated) bool { return !s.valid() })
+			})
+		})
+	}
+}
+
+// TestNodesThatBecomeFar: leases outlive the moment from which answers take
+// longer than a cycle.
+func TestNodesThatBecomeFar(t *testing.T) {
+	t.Parallel()
+	for at := range 8 { // of a cycle
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 5, 5)
+			w.run()
+			w.lead(0, 1)
+			w.within(100*time.Millisecond, "everybody has a lease", w.allValid)
+			time.Sleep(3*time.Second + time.Duration(at)*testD/cycles/8)
+			w.net.SetDelay(200*time.Millisecond, 0)
+			w.throughout(10*time.Second, "everybody keeps the lease", w.allValid)
+			w.net.SetDelay(100*time.Microsecond, 0)
+			w.throughout(5*time.Second, "and when they are near again", w.allValid)
 		})
 	}
 }
