@@ -179,8 +179,14 @@ func (r *running) permit(cmd topology.Command) error {
 		}
 	case topology.RegisterNode:
 		err := rebalance.Admit(r.store.Topology(), r.gossip.Members(), cmd.Node)
-		if err == nil || errors.Is(err, rebalance.ErrNotSeen) {
+		switch {
+		case errors.Is(err, rebalance.ErrNotSeen):
+			// It was heard here, after a cut for instance: gossip by itself may
+			// take ten seconds to find it again.
+			r.gossip.Look()
 			return err
+		case err == nil:
+			return nil
 		}
 		return fmt.Errorf("%w: %w", peer.ErrRefused, err)
 	}

@@ -152,6 +152,54 @@ func TestRunEndsInTheMiddleOfAJoin(t *testing.T) {
 	}
 }
 
+// refusing notes when it is dialled, and refuses.
+type refusing struct {
+	loopback
+	dialled chan time.Time
+}
+
+func (r refusing) DialContext(context.Context, string) (net.Conn, error) {
+	r.dialled <- time.Now()
+	return nil, syscall.ECONNREFUSED
+}
+
+// TestLook: who is heard elsewhere is looked for at once, and not when the ten
+// seconds are over; however often that is asked for, there is a pause between.
+func TestLook(t *testing.T) {
+	t.Parallel()
+	network := refusing{dialled: make(chan time.Time, 100)}
+	g, err := lone(t, network, "127.0.0.1:0", "10.9.9.1:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.links = nil // their listener ends with the test
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = g.Run(ctx) })
+	last := <-network.dialled
+	for range 4 {
+		for {
+			g.Look()
+			var at time.Time
+			select {
+			case at = <-network.dialled:
+			case <-time.After(10 * time.Millisecond):
+				if time.Since(last) > rejoinEvery/2 {
+					t.Fatal("nobody looks")
+				}
+				continue
+			}
+			if pause := at.Sub(last); pause < lookAgain {
+				t.Errorf("looked again after %v", pause)
+			}
+			last = at
+			break
+		}
+	}
+	cancel()
+	wg.Wait()
+}
+
 func TestAnAddressThatNobodyReachesIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, addr := range []string{"0.0.0.0:0", "[::]:0", ":0"} {

@@ -71,6 +71,8 @@ const (
 	// rejoinEvery is how often addresses that gossip lacks are tried:
 	// memberlist forgets the dead, and a healed partition would stay two.
 	rejoinEvery = 10 * time.Second
+	// lookAgain is the least pause between two attempts that Look asks for.
+	lookAgain = 250 * time.Millisecond
 	// joinsAtOnce bounds how many of them are tried at one time.
 	joinsAtOnce = 8
 	// leaveTimeout bounds the wait until others have heard a farewell.
@@ -89,6 +91,7 @@ type Gossip struct {
 	start     time.Time
 	wake      chan struct{} // cap 1
 	rejoin    chan struct{} // cap 1
+	looked    time.Time     // when the last attempt ended; of Run's goroutine
 
 	life   chan struct{} // cap 1, held by Leave and Close: memberlist panics when it leaves after its shutdown
 	closed bool
@@ -205,11 +208,35 @@ func (g *Gossip) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-g.rejoin:
+			if !g.pause(ctx) {
+				return nil
+			}
 		case <-timer.C:
 		}
 		g.reunite(ctx)
+		g.looked = time.Now()
 		// Jitter keeps nodes that started together from asking together.
 		timer.Reset(rejoinEvery*3/4 + rand.N(rejoinEvery/2)) //#nosec G404 -- jitter is no secret
+	}
+}
+
+// Look has the addresses that gossip lacks tried now: somebody at one of them has
+// been heard elsewhere, so that a cut is healed. It may be called as often as one
+// likes, and does not block.
+func (g *Gossip) Look() { signal(g.rejoin) }
+
+// pause keeps attempts apart, and reports whether ctx still runs.
+func (g *Gossip) pause(ctx context.Context) bool {
+	if g.looked.IsZero() {
+		return true
+	}
+	t := time.NewTimer(lookAgain - time.Since(g.looked))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

@@ -23,7 +23,7 @@ const (
 // The other side refuses when it is not the one that to names, so that a node
 // which took over an address of another is not mistaken for it.
 func Dialer(addr, path, to string) DialFunc {
-	var d net.Dialer
+	d := net.Dialer{Control: giveUp}
 	return DialerOver(d.DialContext, addr, path, to)
 }
 
