@@ -73,10 +73,12 @@ func losses(in *Input) (known, away, lately int) {
 		}
 		known++
 		away++
-		// A new leader sees every loss for the first time. The recorded times
-		// tell those that came one by one, long ago.
-		together := newest-n.Since <= massWindow.Milliseconds()
-		if together && in.age(Fact{Kind: FactDown, Incarnation: Incarnation{UUID: n.UUID, Number: n.Incarnation}}) <= massWindow {
+		// A new leader sees the losses before its time all at once. The recorded
+		// wall times tell those that came one by one, long ago; of what it has seen
+		// itself its own clock is enough, whatever becomes of the wall clock.
+		age := in.age(Fact{Kind: FactDown, Incarnation: Incarnation{UUID: n.UUID, Number: n.Incarnation}})
+		seen := age < in.age(Fact{Kind: FactLeading})
+		if age <= massWindow && (seen || newest-n.Since <= massWindow.Milliseconds()) {
 			lately++
 		}
 	}

@@ -150,6 +150,8 @@ const (
 	FactRestart
 	// FactPause: moves are paused; Session is the pause's.
 	FactPause
+	// FactLeading: this memory is kept; it begins with a leadership.
+	FactLeading
 )
 
 // Fact is something that has a beginning. Two facts are the same when all
@@ -173,6 +175,7 @@ func Observe(m Memory, t *topology.Topology, members []topology.Member, now time
 		}
 		next[f] = since
 	}
+	note(Fact{Kind: FactLeading})
 	known := indexMembers(members)
 	holds := make(map[string]bool, len(t.Nodes))
 	for i, p := range t.Partitions {

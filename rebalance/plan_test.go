@@ -14,6 +14,7 @@ import (
 type world struct {
 	t       testing.TB
 	now     time.Duration
+	wall    time.Duration // how much the leader's wall clock is off
 	index   uint64
 	top     *topology.Topology
 	members map[string]topology.Member
@@ -42,7 +43,7 @@ func (w *world) apply(cmds ...topology.Command) {
 		}
 	}
 	w.index++
-	next, _ := w.top.Apply(w.index, topology.Entry{At: 1_800_000_000_000 + w.now.Milliseconds(), Commands: cmds})
+	next, _ := w.top.Apply(w.index, topology.Entry{At: 1_800_000_000_000 + (w.now + w.wall).Milliseconds(), Commands: cmds})
 	if err := next.Check(); err != nil {
 		w.t.Fatalf("after %+v: %v", cmds, err)
 	}

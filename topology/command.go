@@ -8,8 +8,9 @@ type Entry struct {
 	// looked up.
 	ID string
 	// At is when the leader proposed the entry, by its wall clock, in
-	// milliseconds of Unix time; 0 when unknown. It is kept for people and
-	// decides nothing.
+	// milliseconds of Unix time; 0 when unknown. It is kept for people. All that
+	// it decides is whether a new leader, which sees the losses before its time
+	// all at once, takes them for a mass failure and pauses copies.
 	At       int64
 	Commands []Command
 }
