@@ -117,12 +117,12 @@ func (t *trial) committing(ctx context.Context, through ...*procs.Node) (end fun
 
 // commit has a node commit something.
 func (t *trial) commit(ctx context.Context, n *procs.Node) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+n.HTTP+"/data?key=disks", strings.NewReader(rand.Text()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.URL("/data?key=disks"), strings.NewReader(rand.Text()))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Authorization", "Bearer "+authToken)
-	resp, err := t.load.client.Do(req)
+	resp, err := n.Client().Do(req)
 	if err != nil {
 		return err
 	}

@@ -158,7 +158,7 @@ func hungLeader(ctx context.Context, t *trial) error {
 			ID string `json:"leader_id"`
 		}
 		asked := rest[0]
-		err := fetch(ctx, t.load.client, "http://"+asked.HTTP+"/consensus/leader", &answer)
+		err := fetch(ctx, asked.Client(), asked.URL("/consensus/leader"), &answer)
 		if err == nil && answer.ID != "" && answer.ID != n.ID {
 			t.figure("%s leads after %s", answer.ID, short(time.Since(t.began)))
 			break

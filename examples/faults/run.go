@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -59,6 +60,7 @@ type bed struct {
 	nodes  *targets
 	ledger *ledger
 	served int
+	secure bool // its nodes have certificates and keys
 }
 
 func (d *driver) close() error {
@@ -74,7 +76,7 @@ func (d *driver) close() error {
 // ready returns the cluster for a scenario, and forms one if need be.
 func (d *driver) ready(ctx context.Context, s scenario) (*bed, error) {
 	special := s.fresh || s.nodes != 0 || s.env != nil || s.prepare != nil
-	if d.lab != nil && !special && (d.soaking || d.lab.served < shares) {
+	if d.lab != nil && !special && d.lab.secure == s.secure && (d.soaking || d.lab.served < shares) {
 		d.lab.served++
 		return d.lab, nil
 	}
@@ -82,7 +84,7 @@ func (d *driver) ready(ctx context.Context, s scenario) (*bed, error) {
 		return nil, err
 	}
 	d.clusters++
-	b := &bed{nodes: &targets{}, ledger: newLedger(), served: 1}
+	b := &bed{nodes: &targets{}, ledger: newLedger(), served: 1, secure: s.secure}
 	if special {
 		b.served = shares // nobody else has it
 	}
@@ -94,16 +96,16 @@ func (d *driver) ready(ctx context.Context, s scenario) (*bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := map[string]string{"LOG_LEVEL": "info", "GOMAXPROCS": "1", "INSECURE": "true", "AUTH_TOKEN": authToken}
-	for k, v := range s.env {
-		env[k] = v
+	env, keys, err := s.environment(dir)
+	if err != nil {
+		return nil, errors.Join(err, b.net.close())
 	}
 	n := 5
 	if s.nodes != 0 {
 		n = s.nodes
 	}
 	b.c, err = procs.New(procs.Config{
-		Binary: d.binary, Dir: dir, Nodes: n, Partitions: partitions, Replicas: replicas, Env: env, Place: b.net.place,
+		Binary: d.binary, Dir: dir, Nodes: n, Partitions: partitions, Replicas: replicas, Env: env, Place: b.net.place, TLS: keys.client(),
 	})
 	if err != nil {
 		return nil, errors.Join(err, b.net.close())
@@ -115,6 +117,9 @@ func (d *driver) ready(ctx context.Context, s scenario) (*bed, error) {
 		if s.prepare != nil && err == nil {
 			err = s.prepare(node)
 		}
+		if keys != nil && err == nil {
+			err = keys.give(node)
+		}
 	}
 	if err == nil {
 		err = b.c.Form(ctx)
@@ -124,6 +129,19 @@ func (d *driver) ready(ctx context.Context, s scenario) (*bed, error) {
 	}
 	b.nodes.publish(b.c.Nodes)
 	return b, err
+}
+
+// environment is what the nodes of a scenario's cluster have in common, and
+// what they prove themselves with, if they do.
+func (s scenario) environment(dir string) (map[string]string, *secrets, error) {
+	env := map[string]string{"LOG_LEVEL": "info", "GOMAXPROCS": "1", "AUTH_TOKEN": authToken}
+	maps.Copy(env, s.env)
+	if !s.secure {
+		env["INSECURE"] = "true"
+		return env, nil, nil
+	}
+	keys, err := newSecrets(filepath.Join(dir, "secrets"), env)
+	return env, keys, err
 }
 
 // result is how a scenario ended.
@@ -385,5 +403,5 @@ func short(d time.Duration) string {
 // mapOf asks one node for its map.
 func mapOf(ctx context.Context, n *procs.Node) (*topology.Document, error) {
 	var d topology.Document
-	return &d, fetch(ctx, http.DefaultClient, "http://"+n.HTTP+"/cluster", &d)
+	return &d, fetch(ctx, n.Client(), n.URL("/cluster"), &d)
 }

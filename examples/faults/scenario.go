@@ -27,6 +27,9 @@ type scenario struct {
 	// called for each of them before it starts.
 	env     map[string]string
 	prepare func(*procs.Node) error
+	// secure has the nodes prove who they are, to each other and to clients, on
+	// a cluster that only such scenarios share.
+	secure bool
 	// epochs is how many of them the fault and the healing may spend at most, of
 	// all partitions together; or anyEpochs, or noEpochs.
 	epochs int
@@ -72,7 +75,7 @@ func (s scenario) lacks() string {
 
 // all returns the scenarios in the order in which they run and are shown.
 func all() []scenario {
-	return slices.Concat(onProcesses, onNetwork, onMembership, onDisks, mutants)
+	return slices.Concat(onProcesses, onNetwork, onMembership, onDisks, secured(), mutants)
 }
 
 // choose returns the scenarios of a run: those named, or else the quick ones,

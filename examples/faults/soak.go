@@ -38,7 +38,7 @@ var survivable = []string{"hang-", "cut-", "split-", "one-way-", "loss-", "delay
 // soakable returns the scenarios that a cluster may go through again and again.
 func soakable(all []scenario) (any, mild []scenario) {
 	for _, s := range all {
-		if s.fresh || s.nodes != 0 || s.env != nil || s.prepare != nil || s.mutant != "" {
+		if s.fresh || s.nodes != 0 || s.env != nil || s.prepare != nil || s.secure || s.mutant != "" {
 			continue
 		}
 		s.epochs = anyEpochs // one that follows another is not judged alone
@@ -114,7 +114,7 @@ func numberOf(text, name string) (int, error) {
 // gauge asks a node for a metric.
 func gauge(ctx context.Context, n *procs.Node, name string) (int, error) {
 	var text textAnswer
-	if err := fetchText(ctx, "http://"+n.HTTP+"/metrics", &text); err != nil {
+	if err := fetchText(ctx, n, "/metrics", &text); err != nil {
 		return 0, err
 	}
 	return numberOf(string(text), name)
@@ -123,15 +123,15 @@ func gauge(ctx context.Context, n *procs.Node, name string) (int, error) {
 type textAnswer string
 
 // fetchText gets a text over a connection of its own.
-func fetchText(ctx context.Context, url string, into *textAnswer) error {
+func fetchText(ctx context.Context, n *procs.Node, path string, into *textAnswer) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.URL(path), nil)
 	if err != nil {
 		return err
 	}
 	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := n.Client().Do(req)
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,9 @@ const claimEvery = 40 * time.Millisecond
 
 // target is a node as clients and watchers see it.
 type target struct {
-	id, http, kv string
-	pid          func() int
+	id, kv, cluster string // the last is the URL of its map
+	client          *http.Client
+	pid             func() int
 }
 
 // targets are the nodes now; scenarios that change them publish them anew.
@@ -29,7 +30,7 @@ type targets struct{ p atomic.Pointer[[]target] }
 func (t *targets) publish(nodes []*procs.Node) {
 	all := make([]target, len(nodes))
 	for i, n := range nodes {
-		all[i] = target{id: n.ID, http: n.HTTP, kv: n.KV, pid: n.PID}
+		all[i] = target{id: n.ID, kv: n.KV, cluster: n.URL("/cluster"), client: n.Client(), pid: n.PID}
 	}
 	t.p.Store(&all)
 }
@@ -100,9 +101,11 @@ func (w *watcher) follow(i int) {
 			continue
 		}
 		var d topology.Document
-		if fetch(w.ctx, client, "http://"+n.http+"/cluster", &d) == nil && w.ledger.topology(n.id, &d) == nil {
+		asked, cancel := context.WithTimeout(w.ctx, client.Timeout)
+		if fetch(asked, n.client, n.cluster, &d) == nil && w.ledger.topology(n.id, &d) == nil {
 			version = d.Cluster.Version
 		}
+		cancel()
 	}
 }
 

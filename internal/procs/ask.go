@@ -36,21 +36,32 @@ func (c *Cluster) askAny(ctx context.Context, path string, into any) error {
 func ask(ctx context.Context, n *Node, path string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.URL(path), nil)
 	if err != nil {
 		return err
 	}
 	n.authorize(req)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := n.client.Do(req)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("procs: GET http://%s%s: %s", n.HTTP, path, resp.Status)
+		return fmt.Errorf("procs: GET %s: %s", n.URL(path), resp.Status)
 	}
 	return json.NewDecoder(resp.Body).Decode(into)
 }
+
+// URL is that of a path of the node's HTTP API.
+func (n *Node) URL(path string) string {
+	if n.tls != nil {
+		return "https://" + n.HTTP + path
+	}
+	return "http://" + n.HTTP + path
+}
+
+// Client is for requests to the node's HTTP API.
+func (n *Node) Client() *http.Client { return n.client }
 
 // authorize gives a request what the node asks for.
 func (n *Node) authorize(r *http.Request) {

@@ -2,10 +2,12 @@ package procs
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +36,9 @@ type Config struct {
 	// Place puts the node with this number, from 1, on a host of its own. Default:
 	// on loopback, on free ports.
 	Place func(number int) (Place, error)
+	// TLS is how the nodes' HTTP API is asked, where Env has them secure it
+	// (TLS_HTTP). Default: in the clear.
+	TLS *tls.Config
 }
 
 // Place is a host for one node.
@@ -53,6 +58,8 @@ type Node struct {
 	env                    []string
 	binary                 string
 	token                  string
+	tls                    *tls.Config
+	client                 *http.Client
 	wrapper                []string
 	start                  func(*exec.Cmd) error
 
@@ -64,12 +71,16 @@ type Node struct {
 // Cluster is a set of nodes. Its methods are for one goroutine, but for Close.
 type Cluster struct {
 	Config
-	Nodes []*Node
+	Nodes  []*Node
+	client *http.Client
 }
 
 // New prepares a cluster without starting anything.
 func New(c Config) (*Cluster, error) {
-	cl := &Cluster{Config: c}
+	cl := &Cluster{Config: c, client: http.DefaultClient}
+	if c.TLS != nil {
+		cl.client = &http.Client{Transport: &http.Transport{TLSClientConfig: c.TLS, IdleConnTimeout: time.Minute}}
+	}
 	for range c.Nodes {
 		if _, err := cl.Add(); err != nil {
 			return nil, err
@@ -83,7 +94,7 @@ func (c *Cluster) Add() (*Node, error) {
 	i := len(c.Nodes) + 1
 	n := &Node{
 		ID: "node-" + strconv.Itoa(i), binary: c.Binary, Dir: filepath.Join(c.Dir, "node-"+strconv.Itoa(i)),
-		start: (*exec.Cmd).Start, token: c.Env["AUTH_TOKEN"],
+		start: (*exec.Cmd).Start, token: c.Env["AUTH_TOKEN"], tls: c.TLS, client: c.client,
 	}
 	if err := n.settle(c.Place, i); err != nil {
 		return nil, err
@@ -163,6 +174,9 @@ func (n *Node) Setenv(name, value string) { n.env = append(n.env, name+"="+value
 func (c *Cluster) Close() {
 	for _, n := range c.Nodes {
 		_ = n.Kill() // not running
+	}
+	if c.TLS != nil {
+		c.client.CloseIdleConnections()
 	}
 }
 

@@ -40,13 +40,13 @@ func (c *Cluster) Post(ctx context.Context, path string, body any) error {
 func post(ctx context.Context, n *Node, path string, body []byte) (again bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+n.HTTP+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.URL(path), bytes.NewReader(body))
 	if err != nil {
 		return false, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	n.authorize(req)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := n.client.Do(req)
 	if err != nil {
 		return true, err
 	}
@@ -58,7 +58,7 @@ func post(ctx context.Context, n *Node, path string, body []byte) (again bool, e
 	case resp.StatusCode == http.StatusOK:
 		return false, nil
 	}
-	err = fmt.Errorf("procs: POST http://%s%s: %s: %s", n.HTTP, path, resp.Status, bytes.TrimSpace(answer))
+	err = fmt.Errorf("procs: POST %s: %s: %s", n.URL(path), resp.Status, bytes.TrimSpace(answer))
 	return resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusGatewayTimeout, err
 }
 

@@ -142,14 +142,14 @@ func (w *Watcher) Stop() {
 }
 
 func (w *Watcher) poll(ctx context.Context, i int, n *Node) {
-	transport := &http.Transport{MaxIdleConnsPerHost: 1}
+	transport := &http.Transport{MaxIdleConnsPerHost: 1, TLSClientConfig: n.tls.Clone()}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: time.Second}
 	etag := ""
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		if d, tag, err := fetchMap(ctx, client, n.HTTP, etag); err == nil && d != nil {
+		if d, tag, err := fetchMap(ctx, client, n.URL("/cluster"), etag); err == nil && d != nil {
 			etag = tag
 			w.mu.Lock()
 			w.views[i].Map = d
@@ -167,8 +167,8 @@ func (w *Watcher) poll(ctx context.Context, i int, n *Node) {
 }
 
 // fetchMap returns nil without an error when the map has the given tag.
-func fetchMap(ctx context.Context, client *http.Client, addr, etag string) (*topology.Document, string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/cluster", nil)
+func fetchMap(ctx context.Context, client *http.Client, url, etag string) (*topology.Document, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, "", err
 	}
@@ -185,7 +185,7 @@ func fetchMap(ctx context.Context, client *http.Client, addr, etag string) (*top
 		return nil, "", err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, "", fmt.Errorf("procs: GET http://%s/cluster: %s", addr, resp.Status)
+		return nil, "", fmt.Errorf("procs: GET %s: %s", url, resp.Status)
 	}
 	var d topology.Document
 	if err := json.Unmarshal(body, &d); err != nil {
