@@ -100,7 +100,7 @@ type DrainProgress struct {
 // says what is left, and the drain goes on: Uncordon ends it. A node that is
 // the last one has nowhere to move anything to: ErrInvalid.
 func (c *ClusterKit) Drain(ctx context.Context, nodeID string, progress func(DrainProgress)) error {
-	if alone(c.Snapshot(), nodeID) {
+	if lastOne(c.Snapshot(), nodeID) {
 		return fmt.Errorf("%w: no other node is active: there is nowhere to drain %s to", ErrInvalid, nodeID)
 	}
 	if err := c.operate(ctx, settled, topology.SetIntent{Node: nodeID, Intent: topology.IntentDrain}); err != nil {

@@ -12,8 +12,27 @@ import (
 	"testing"
 	"time"
 
+	ckhttp "github.com/skshohagmiah/clusterkit/http"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
+
+// TestANodeThatHasNotEnteredSaysSo: it knows of no other node, and must not
+// answer that there is none to drain to.
+func TestANodeThatHasNotEnteredSaysSo(t *testing.T) {
+	t.Parallel()
+	c, err := NewClusterKit(Options{NodeID: "node-2", HTTPAddr: "127.0.0.1:0", RaftAddr: "127.0.0.1:0", JoinAddr: "127.0.0.1:1", DataDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Drain(t.Context(), "node-1", nil); !errors.Is(err, ErrNotReady) {
+		t.Errorf("Drain: got %v, want %v", err, ErrNotReady)
+	}
+	for _, intent := range []topology.NodeIntent{topology.IntentDrain, topology.IntentLeave} {
+		if err := (operator{c}).SetIntent(t.Context(), "node-1", intent); !errors.Is(err, ckhttp.ErrUnavailable) {
+			t.Errorf("over HTTP: got %v, want %v", err, ckhttp.ErrUnavailable)
+		}
+	}
+}
 
 // TestOperations asks different nodes for everything that an operator can ask.
 func TestOperations(t *testing.T) { virtual(t, operations) }

@@ -40,7 +40,7 @@ func (o operator) SetIntent(ctx context.Context, node string, intent topology.No
 	if err := o.known(node); err != nil {
 		return err
 	}
-	if going := intent == topology.IntentDrain || intent == topology.IntentLeave; going && alone(o.kit.Snapshot(), node) {
+	if going := intent == topology.IntentDrain || intent == topology.IntentLeave; going && lastOne(o.kit.Snapshot(), node) {
 		return fmt.Errorf("%w: no other node is active: there is nowhere to move anything to", ckhttp.ErrConflict)
 	}
 	return httpError(o.kit.operate(ctx, settled, topology.SetIntent{Node: node, Intent: intent}))

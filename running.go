@@ -355,6 +355,10 @@ func alone(t *Topology, self string) bool {
 	return true
 }
 
+// lastOne is alone, for a node of a cluster: one that has not entered yet knows
+// of no others, which says nothing about them.
+func lastOne(t *Topology, node string) bool { return t.Founded() && alone(t, node) }
+
 // wake signals a cap-1 channel without blocking.
 func wake(c chan struct{}) {
 	select {
