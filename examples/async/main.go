@@ -45,6 +45,7 @@ func open(ck *clusterkit.ClusterKit, env launch.Env, logger *slog.Logger) (launc
 		return nil, err
 	}
 	c.Cluster, c.Store, c.Service, c.Logger = ck, data, launch.Service, logger
+	c.Dial, c.Caller = env.Access.Dial, env.Access.Caller
 	a := &app{Node: feed.New(c), data: data, logger: logger, metrics: prometheus.NewRegistry()}
 	if err := a.metrics.Register(a.Collector()); err != nil {
 		a.Node.Close()

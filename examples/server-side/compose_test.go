@@ -52,6 +52,7 @@ func TestContainers(t *testing.T) {
 	c.up()
 
 	c.onlyWithToken()
+	c.onlyForNodes()
 	w := c.write()
 	c.must("docker", "kill", c.container(2))
 	w.more(100)
@@ -193,6 +194,22 @@ func (c *composed) onlyWithToken() {
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusUnauthorized {
 		c.t.Errorf("an operation without the token: %s", resp.Status)
+	}
+}
+
+// onlyForNodes: whoever has no certificate does not speak the protocol between
+// nodes, by a published port too; these speak it, or nothing would be written.
+func (c *composed) onlyForNodes() {
+	c.t.Helper()
+	for _, path := range []string{"/kv/internal/stream", "/kv/internal/copy?partition=0&version=1"} {
+		resp, err := c.asks.Get("http://" + c.kv[0] + path)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusForbidden {
+			c.t.Errorf("%s without a certificate: %s", path, resp.Status)
+		}
 	}
 }
 

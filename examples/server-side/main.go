@@ -34,7 +34,9 @@ func open(ck *clusterkit.ClusterKit, env launch.Env, logger *slog.Logger) (launc
 	if err != nil {
 		return nil, err
 	}
-	node := replication.New(replication.Config{Cluster: ck, Store: data, Service: launch.Service, Logger: logger})
+	node := replication.New(replication.Config{
+		Cluster: ck, Store: data, Service: launch.Service, Dial: env.Access.Dial, Caller: env.Access.Caller, Logger: logger,
+	})
 	ck.OnTransition(node.Transition)
 	return &app{Node: node, cluster: ck, data: data, logger: logger}, nil
 }

@@ -45,9 +45,11 @@ func (p *program) prepare(env *launch.Env, logger *slog.Logger) (err error) {
 	return nil
 }
 
-func (p *program) open(ck *clusterkit.ClusterKit, _ launch.Env, logger *slog.Logger) (_ launch.App, err error) {
+func (p *program) open(ck *clusterkit.ClusterKit, env launch.Env, logger *slog.Logger) (_ launch.App, err error) {
 	p.logger = logger
-	p.Node, err = register.NewNode(register.NodeConfig{Cluster: ck, Store: p.data, Service: launch.Service, Logger: logger})
+	p.Node, err = register.NewNode(register.NodeConfig{
+		Cluster: ck, Store: p.data, Service: launch.Service, Dial: env.Access.Dial, Caller: env.Access.Caller, Logger: logger,
+	})
 	if err != nil {
 		return nil, errors.Join(err, p.data.Close())
 	}

@@ -145,6 +145,17 @@ func TestRolesDecideWhoMeets(t *testing.T) {
 		{"a node as a client of the API", other.Client(), node.HTTPServer(true), true},
 		{"nobody of the API", nobody, node.HTTPServer(true), false},
 		{"nobody of the open API", nobody, node.HTTPServer(false), true},
+		{"a client of the open side", client, node.OpenServer(), true},
+		{"a node of the open side", other.Client(), node.OpenServer(), true},
+		{"nobody of the open side", nobody, node.OpenServer(), true},
+		{"a wildcard of the open side", by(wildcard), node.OpenServer(), false},
+		{"a stranger of the open side", func() *tls.Config {
+			c := stranger.Client()
+			c.RootCAs = nil
+			c.InsecureSkipVerify = true
+			c.VerifyConnection = nil
+			return c
+		}(), node.OpenServer(), false},
 	} {
 		asClient, asServer := meet(t, tc.client, tc.server)
 		if ok := asClient == nil && asServer == nil; ok != tc.ok {

@@ -204,6 +204,21 @@ func (s *Store) HTTPServer(mutual bool) *tls.Config {
 	return s.server(tls.NoClientCert, nil)
 }
 
+// OpenServer is the side that is dialled by anybody: whoever shows a certificate
+// must be a client or a node by it, see Is, and whoever shows none is nobody.
+func (s *Store) OpenServer() *tls.Config {
+	known := s.require(Client, Node)
+	return s.server(tls.VerifyClientCertIfGiven, func(cs tls.ConnectionState) error {
+		if len(cs.PeerCertificates) == 0 {
+			return nil
+		}
+		return known(cs)
+	})
+}
+
+// Is reports whether a certificate, which a handshake has checked, has a role.
+func (s *Store) Is(r Role, cert *x509.Certificate) bool { return hasRole(cert, r, s.c.Domain) }
+
 // server returns a configuration that follows the files. Sessions are not
 // resumed: each connection is checked by what holds now.
 func (s *Store) server(auth tls.ClientAuthType, verify func(tls.ConnectionState) error) *tls.Config {

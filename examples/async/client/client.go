@@ -60,11 +60,15 @@ func NewClient(seeds []string, opts ...Option) (*Client, error) {
 	if o.maxLag > 0 {
 		policy = sdk.ReadAny
 	}
-	m, err := sdk.New(seeds, sdk.WithService(launch.Service), sdk.WithReadPolicy(policy))
+	dial, err := o.certs.Dialer()
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{o: o, topology: m, peers: newPeers()}
+	m, err := sdk.New(seeds, append(o.cluster, sdk.WithService(launch.Service), sdk.WithReadPolicy(policy))...)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{o: o, topology: m, peers: newPeers(dial)}
 	if o.linger > 0 {
 		c.batcher = newBatcher(c)
 	}

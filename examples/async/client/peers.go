@@ -8,12 +8,15 @@ import (
 
 	sdk "github.com/skshohagmiah/clusterkit/client"
 	"github.com/skshohagmiah/clusterkit/examples/async/internal/proto"
+	"github.com/skshohagmiah/clusterkit/examples/internal/access"
 	"github.com/skshohagmiah/clusterkit/examples/internal/kvapi"
 	"github.com/skshohagmiah/clusterkit/examples/internal/wire"
 )
 
 // peers keeps one connection to each node.
 type peers struct {
+	dial access.DialFunc
+
 	mu      sync.Mutex
 	closed  bool
 	closing sync.WaitGroup
@@ -26,7 +29,7 @@ type peer struct {
 	wire     *wire.Peer
 }
 
-func newPeers() *peers { return &peers{byNode: make(map[string]*peer)} }
+func newPeers(dial access.DialFunc) *peers { return &peers{dial: dial, byNode: make(map[string]*peer)} }
 
 func (s *peers) close() {
 	s.mu.Lock()
@@ -60,7 +63,7 @@ func (s *peers) get(m *sdk.Map, node string) *wire.Peer {
 		if p != nil {
 			s.closing.Go(p.wire.Close) // its calls fail, and go to the new address
 		}
-		p = &peer{addr: n.Addr, to: to, wire: wire.NewPeer(wire.Dialer(n.Addr, proto.StreamPath, to))}
+		p = &peer{addr: n.Addr, to: to, wire: wire.NewPeer(wire.DialerOver(s.dial, n.Addr, proto.StreamPath, to))}
 		s.byNode[node] = p
 	}
 	return p.wire

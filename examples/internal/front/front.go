@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/skshohagmiah/clusterkit/examples/internal/access"
 	"github.com/valyala/fasthttp"
 )
 
@@ -47,7 +48,10 @@ type Server struct {
 func New(h http.Handler, fast Fast, limits func(*fasthttp.Server), logger *slog.Logger) *Server {
 	errorLog := slog.NewLogLogger(logger.Handler(), slog.LevelDebug)
 	s := &Server{
-		slow: &http.Server{Handler: h, ReadHeaderTimeout: headWithin, ReadTimeout: allWithin, IdleTimeout: idleWithin, ErrorLog: errorLog},
+		slow: &http.Server{
+			Handler: h, ReadHeaderTimeout: headWithin, ReadTimeout: allWithin, IdleTimeout: idleWithin, ErrorLog: errorLog,
+			ConnContext: access.Context,
+		},
 		over: &handed{conns: make(chan net.Conn), closed: make(chan struct{})},
 	}
 	if fast == nil {
@@ -114,16 +118,22 @@ func (s *Server) serve(c *fasthttp.RequestCtx, fast Fast) {
 	}
 	read := append(c.Request.Header.AppendBytes(nil), c.Request.Body()...)
 	c.HijackSetNoResponse(true)
+	accepted := c.Conn()
 	c.Hijack(func(conn net.Conn) {
-		s.over.give(&replayed{Conn: conn, read: read})
+		s.over.give(&replayed{Conn: conn, accepted: accepted, read: read})
 	})
 }
 
 // replayed is a connection of which something has been read already.
 type replayed struct {
 	net.Conn
-	read []byte
+	accepted net.Conn // what lies below
+	read     []byte
 }
+
+// NetConn returns the connection that the listener has accepted, which knows
+// who is at the other end.
+func (r *replayed) NetConn() net.Conn { return r.accepted }
 
 // Read returns what was read before, then what comes.
 func (r *replayed) Read(b []byte) (int, error) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/examples/internal/access"
 )
 
 // Env is what the environment variables say.
@@ -22,6 +23,9 @@ type Env struct {
 	KVAddr string
 	// KVAdvertise is where others reach it: KV_ADVERTISE, or else what KVAddr says.
 	KVAdvertise string
+	// Access guards the store's address, with the Options' TLS; nil before Run has
+	// opened it. A store asks its Caller who may, and reaches others by its Dial.
+	Access *access.Guard
 	// Level is the least level that is logged.
 	Level slog.Level
 	// Get returns any variable, "" when it is not set: an example may have some of its own.

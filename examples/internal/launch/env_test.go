@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -8,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/examples/internal/access/accesstest"
+	"github.com/skshohagmiah/clusterkit/internal/certs"
 )
 
 func TestEnvironment(t *testing.T) {
@@ -94,5 +97,45 @@ func TestHealthcheck(t *testing.T) {
 	t.Setenv("HTTP_ADDR", "")
 	if err := Healthcheck(t.Context()); err == nil || !strings.Contains(err.Error(), "HTTP_ADDR") {
 		t.Errorf("without an address: %v", err)
+	}
+}
+
+// TestHealthcheckOverTLS: with the node's own certificate, believed by its
+// authority alone.
+func TestHealthcheckOverTLS(t *testing.T) {
+	files := accesstest.New(t, "node-1")
+	ca, cert, key := files.Of("node-1")
+	node, err := certs.Open(certs.Config{CA: ca, Cert: cert, Key: key, Domain: certs.DefaultDomain, NodeID: "node-1", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	otherCA, otherCert, otherKey := accesstest.New(t, "node-1").Of("node-1")
+	for _, kind := range []string{"https", "mutual"} {
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+		addr := s.Listener.Addr().String()
+		s.Listener = tls.NewListener(s.Listener, node.HTTPServer(kind == "mutual"))
+		s.Start()
+		t.Cleanup(s.Close)
+		t.Setenv("HTTP_ADDR", addr)
+		for _, c := range []struct {
+			name, http, ca, cert, key string
+			want                      string // in the error; "" for none
+		}{
+			{"as it should be", kind, ca, cert, key, ""},
+			{"in the clear", "", ca, cert, key, "400"},
+			{"with another authority", kind, otherCA, cert, key, "unknown authority"},
+			{"with a stranger's certificate", kind, ca, otherCert, otherKey, map[string]string{"mutual": "certificate"}[kind]},
+			{"without files", kind, "nowhere.pem", cert, key, "nowhere.pem"},
+		} {
+			t.Setenv("TLS_HTTP", c.http)
+			t.Setenv("TLS_CA", c.ca)
+			t.Setenv("TLS_CERT", c.cert)
+			t.Setenv("TLS_KEY", c.key)
+			err := Healthcheck(t.Context())
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("TLS_HTTP=%s, asked %s: got %v, want %q", kind, c.name, err, c.want)
+			}
+		}
 	}
 }

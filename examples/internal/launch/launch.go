@@ -4,6 +4,7 @@
 package launch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,8 +18,10 @@ import (
 	"time"
 
 	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/examples/internal/access"
 	"github.com/skshohagmiah/clusterkit/examples/internal/front"
 	"github.com/skshohagmiah/clusterkit/examples/internal/kvapi"
+	"github.com/skshohagmiah/clusterkit/internal/certs"
 )
 
 // Service is the service under which a node registers its KV address.
@@ -104,6 +107,12 @@ func Run(ctx context.Context, open OpenFunc, prepare ...PrepareFunc) error {
 	if err != nil {
 		return fmt.Errorf("KV_ADDR %s: %w (is another process using it? choose another KV_ADDR)", env.KVAddr, err)
 	}
+	if env.Access, err = access.Open(env.Options, logger); err != nil {
+		return errors.Join(fmt.Errorf("KV_ADDR %s: %w", env.KVAddr, err), listener.Close())
+	}
+	if env.Options.Insecure && env.Options.TLS == nil {
+		logger.Warn("INSECURE is set: whoever reaches KV_ADDR is taken for a node", "kv", env.KVAddr)
+	}
 	app, err := open(ck, env, logger)
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -114,7 +123,7 @@ func Run(ctx context.Context, open OpenFunc, prepare ...PrepareFunc) error {
 	}
 	server := front.New(app.Handler(), fast, kvapi.FastLimits, logger)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- server.Serve(env.Access.Listener(listener)) }()
 
 	err = ck.Start()
 	if err == nil {
@@ -167,7 +176,8 @@ func shut(server *front.Server) error {
 	return nil
 }
 
-// Healthcheck asks the node at HTTP_ADDR, on this machine, for GET /health.
+// Healthcheck asks the node at HTTP_ADDR, on this machine, for GET /health: by
+// HTTPS where TLS_HTTP is set, with the node's own certificate.
 func Healthcheck(ctx context.Context) error {
 	addr := os.Getenv("HTTP_ADDR")
 	if addr == "" {
@@ -175,11 +185,20 @@ func Healthcheck(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthWithin)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+Advertise(addr)+"/health", nil) //#nosec G704 -- whoever runs the node says where it is
+	scheme, transport := "http", &http.Transport{DisableKeepAlives: true}
+	if t := tlsFiles(os.Getenv); t != nil && t.HTTP != clusterkit.HTTPPlain {
+		var err error
+		scheme = "https"
+		transport.TLSClientConfig, err = certs.ForClient(t.CA, t.Cert, t.Key, cmp.Or(t.Domain, certs.DefaultDomain))
+		if err != nil {
+			return fmt.Errorf("TLS_HTTP %s: %w", t.HTTP, err)
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+Advertise(addr)+"/health", nil) //#nosec G704 -- whoever runs the node says where it is
 	if err != nil {
 		return fmt.Errorf("HTTP_ADDR %q: %w", addr, err)
 	}
-	resp, err := http.DefaultClient.Do(req) //#nosec G704 -- as above
+	resp, err := (&http.Client{Transport: transport}).Do(req) //#nosec G704 -- as above
 	if err != nil {
 		return fmt.Errorf("no node answers at HTTP_ADDR %s: %w", addr, err)
 	}

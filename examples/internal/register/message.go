@@ -17,6 +17,10 @@ const (
 	kindConfig                 // the newest Config: any number will do
 )
 
+// clientKinds are those that a Coordinator outside the cluster sends; members
+// ask the others of each other, for copies of everything.
+var clientKinds = []byte{kindGet, kindPut, kindConfig}
+
 // Kinds of answers.
 const (
 	answerOK       byte = iota + 1

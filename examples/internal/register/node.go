@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/examples/internal/access"
 	"github.com/skshohagmiah/clusterkit/examples/internal/kvapi"
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
 	"github.com/skshohagmiah/clusterkit/examples/internal/wire"
@@ -39,14 +40,19 @@ type Cluster interface {
 
 var _ Cluster = (*clusterkit.ClusterKit)(nil)
 
-// NodeConfig says what a Node stands on. Every field is required but Logger.
+// NodeConfig says what a Node stands on. Every field is required but Dial,
+// Caller and Logger.
 type NodeConfig struct {
 	Cluster Cluster
 	Store   *store.Store
 	// Service is the name under which nodes register the address that serves
 	// Node.Register's routes.
 	Service string
-	Logger  *slog.Logger
+	// Dial makes connections to other nodes; nil for the machine's network.
+	Dial access.DialFunc
+	// Caller says who asks; nil for access.Local.
+	Caller func(*http.Request) access.Role
+	Logger *slog.Logger
 }
 
 // Node is one node of the store. It is safe for concurrent use.
@@ -77,6 +83,9 @@ func NewNode(c NodeConfig) (*Node, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.Caller == nil {
+		c.Caller = access.Local
+	}
 	id, err := c.Store.ID()
 	if err != nil {
 		return nil, err
@@ -84,7 +93,7 @@ func NewNode(c NodeConfig) (*Node, error) {
 	n := &Node{c: c, store: id}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.replica = NewReplica(Member{Node: c.Cluster.GetMyNodeID(), Store: id}, disk{c.Store})
-	n.peers = NewPeers(n.locate)
+	n.peers = NewPeers(n.locate, c.Dial)
 	n.coordinator = NewCoordinator(nodeConfigs{n}, direct{n})
 	n.tasks.Go(n.follow)
 	n.tasks.Go(n.drive)
@@ -262,13 +271,24 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// Register adds the route for nodes and clients to a mux.
+// Register adds the route for nodes and clients to a mux: NodeConfig.Caller says
+// who is let in.
 func (n *Node) Register(m *http.ServeMux) {
 	m.HandleFunc(StreamPath, func(w http.ResponseWriter, r *http.Request) {
+		caller, handle := n.c.Caller(r), n.replica.Handle
+		if !access.Admit(w, caller, access.Client) {
+			n.c.Logger.Debug("refused a connection", "from", r.RemoteAddr, "role", caller)
+			return
+		}
+		if caller < access.Node {
+			handle = wire.Only(clientKinds, handle, func(id uint64, reply wire.Reply) {
+				reply(id, answerFailed, []byte(access.Refusal(access.Node)))
+			})
+		}
 		self := Address(n.c.Cluster.Snapshot().ClusterID, n.c.Cluster.GetMyNodeID())
 		conn, reader, err := wire.Upgrade(w, r, self)
 		if err == nil {
-			err = wire.Serve(n.ctx, conn, reader, n.replica.Handle)
+			err = wire.Serve(n.ctx, conn, reader, handle)
 		}
 		if err != nil {
 			n.c.Logger.Debug("a stream ended", "error", err)

@@ -3,6 +3,7 @@ package register
 import (
 	"context"
 
+	"github.com/skshohagmiah/clusterkit/examples/internal/access"
 	"github.com/skshohagmiah/clusterkit/examples/internal/wire"
 )
 
@@ -12,10 +13,10 @@ const StreamPath = "/kv/internal/register"
 // Peers is a Transport over kept connections. It is safe for concurrent use.
 type Peers struct{ pool *wire.Pool }
 
-// NewPeers returns a Transport that finds nodes by locate, see wire.NewPool.
-// Close it.
-func NewPeers(locate func(node string) (addr, to string)) *Peers {
-	return &Peers{wire.NewPool(StreamPath, locate)}
+// NewPeers returns a Transport that finds nodes by locate, and makes its
+// connections by dial, see wire.NewPool. Close it.
+func NewPeers(locate func(node string) (addr, to string), dial access.DialFunc) *Peers {
+	return &Peers{wire.NewPool(StreamPath, locate, dial)}
 }
 
 // Close breaks every connection and returns when nothing runs any more.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/skshohagmiah/clusterkit/examples/internal/access"
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
 	"github.com/skshohagmiah/clusterkit/examples/internal/wire"
 )
@@ -18,15 +19,30 @@ const (
 	copyPath   = "/kv/internal/copy"
 )
 
-// Register adds the routes that other nodes use. They are not for clients:
-// whoever can reach them can write.
+// Register adds the routes that other nodes use, and Client: Config.Caller says
+// who is let in.
 func (n *Node) Register(m *http.ServeMux) {
 	m.HandleFunc(streamPath, n.serveStream)
-	m.HandleFunc(copyPath, n.serveCopy)
+	m.HandleFunc(copyPath, func(w http.ResponseWriter, r *http.Request) {
+		if access.Admit(w, n.c.Caller(r), access.Node) {
+			n.serveCopy(w, r)
+		}
+	})
 }
 
-// serveStream carries the requests of one other node.
+// serveStream carries the requests of one other node, or client.
 func (n *Node) serveStream(w http.ResponseWriter, r *http.Request) {
+	caller := n.c.Caller(r)
+	if !access.Admit(w, caller, access.Client) {
+		n.c.Logger.Debug("refused a connection", "from", r.RemoteAddr, "role", caller)
+		return
+	}
+	handle := n.handle
+	if caller < access.Node {
+		handle = wire.Only([]byte{kindAsk}, handle, func(id uint64, reply wire.Reply) {
+			reply(id, answerFailed, []byte(access.Refusal(access.Node)))
+		})
+	}
 	conn, buffered, err := wire.Upgrade(w, r, address(n.c.Cluster.Snapshot().ClusterID, n.me()))
 	if err != nil {
 		n.c.Logger.Debug("refused a connection", "error", err)
@@ -34,7 +50,7 @@ func (n *Node) serveStream(w http.ResponseWriter, r *http.Request) {
 	}
 	// The server does not wait for a connection that it gave away: Close does.
 	if !n.spawn(func() {
-		if err := wire.Serve(n.ctx, conn, buffered, n.handle); err != nil {
+		if err := wire.Serve(n.ctx, conn, buffered, handle); err != nil {
 			n.c.Logger.Debug("a connection ended", "error", err)
 		}
 	}) {

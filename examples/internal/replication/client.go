@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/skshohagmiah/clusterkit/client"
+	"github.com/skshohagmiah/clusterkit/examples/internal/access"
 	"github.com/skshohagmiah/clusterkit/examples/internal/wire"
 )
 
@@ -16,10 +17,11 @@ type Client struct {
 }
 
 // NewClient returns a client that routes by the map, whose service must be the
-// nodes' Config.Service. Close it before the map.
-func NewClient(topology *client.Client) *Client {
+// nodes' Config.Service, and makes its connections by dial, nil for the
+// machine's network. Close it before the map.
+func NewClient(topology *client.Client, dial access.DialFunc) *Client {
 	c := &Client{topology: topology}
-	c.peers = wire.NewPool(streamPath, c.locate)
+	c.peers = wire.NewPool(streamPath, c.locate, dial)
 	return c
 }
 

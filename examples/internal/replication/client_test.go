@@ -84,7 +84,7 @@ func TestClientSendsAgainUnderAHigherEpochOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer topology.Close()
-	c := NewClient(topology)
+	c := NewClient(topology, nil)
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()

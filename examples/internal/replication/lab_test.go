@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skshohagmiah/clusterkit/examples/internal/access"
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
 	"github.com/skshohagmiah/clusterkit/hooks"
 	"github.com/skshohagmiah/clusterkit/ring"
@@ -28,6 +29,7 @@ type lab struct {
 	dir        string
 	partitions int
 	locator    ring.Locator
+	caller     func(*http.Request) access.Role // of nodes that start from now on
 
 	mu       sync.Mutex
 	topology *topology.Topology
@@ -171,7 +173,7 @@ func (l *lab) start(id string) *labNode {
 	}
 	n.view = l.topology
 	l.mu.Unlock()
-	n.Node = New(Config{Cluster: n, Store: s, Service: "kv"})
+	n.Node = New(Config{Cluster: n, Store: s, Service: "kv", Caller: l.caller})
 	mux := http.NewServeMux()
 	n.Register(mux)
 	n.server = httptest.NewServer(mux)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/examples/internal/access"
 	"github.com/skshohagmiah/clusterkit/examples/internal/kvapi"
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
 	"github.com/skshohagmiah/clusterkit/examples/internal/wire"
@@ -53,14 +54,19 @@ type Cluster interface {
 
 var _ Cluster = (*clusterkit.ClusterKit)(nil)
 
-// Config says what a Node stands on. Every field is required but Logger.
+// Config says what a Node stands on. Every field is required but Dial, Caller
+// and Logger.
 type Config struct {
 	Cluster Cluster
 	Store   *store.Store
 	// Service is the name under which nodes register the address that serves
 	// Node.Register's routes.
 	Service string
-	Logger  *slog.Logger
+	// Dial makes connections to other nodes; nil for the machine's network.
+	Dial access.DialFunc
+	// Caller says who asks; nil for access.Local.
+	Caller func(*http.Request) access.Role
+	Logger *slog.Logger
 }
 
 // Node is one node of the store. It is safe for concurrent use.
@@ -107,13 +113,18 @@ func New(c Config) *Node {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.Caller == nil {
+		c.Caller = access.Local
+	}
 	n := &Node{
 		c: c, change: make(chan struct{}), parts: make(map[int]*partition),
-		copies: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2, IdleConnTimeout: 10 * time.Second, ResponseHeaderTimeout: sourceWithin + time.Second}},
+		copies: &http.Client{Transport: &http.Transport{
+			DialContext: c.Dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: 10 * time.Second, ResponseHeaderTimeout: sourceWithin + time.Second,
+		}},
 		writes: make(chan struct{}, maxWrites), asked: make(chan struct{}, maxAsked), work: make(chan func()),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	n.peers = wire.NewPool(streamPath, n.locate)
+	n.peers = wire.NewPool(streamPath, n.locate, c.Dial)
 	n.tasks.Go(n.follow)
 	return n
 }

@@ -1,12 +1,17 @@
 package wire
 
-import "sync"
+import (
+	"context"
+	"net"
+	"sync"
+)
 
 // Pool keeps one Peer per node, at the address that the node has now. It is
 // safe for concurrent use.
 type Pool struct {
 	path   string
 	locate func(node string) (addr, to string)
+	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	mu      sync.Mutex
 	closed  bool
@@ -22,9 +27,12 @@ type located struct {
 
 // NewPool returns a Pool of connections upgraded at path. locate returns where
 // a node listens, and what it is called there, see Dialer; "" when that is not
-// known.
-func NewPool(path string, locate func(node string) (addr, to string)) *Pool {
-	return &Pool{path: path, locate: locate, of: make(map[string]*located)}
+// known. dial makes the connections; nil for the machine's network.
+func NewPool(path string, locate func(node string) (addr, to string), dial func(ctx context.Context, network, addr string) (net.Conn, error)) *Pool {
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	return &Pool{path: path, locate: locate, dial: dial, of: make(map[string]*located)}
 }
 
 // Close breaks every connection and returns when nothing runs any more.
@@ -55,7 +63,7 @@ func (p *Pool) Get(node string) *Peer {
 		if l != nil {
 			p.closing.Go(l.peer.Close)
 		}
-		l = &located{addr: addr, to: to, peer: NewPeer(Dialer(addr, p.path, to))}
+		l = &located{addr: addr, to: to, peer: NewPeer(DialerOver(p.dial, addr, p.path, to))}
 		p.of[node] = l
 	}
 	return l.peer

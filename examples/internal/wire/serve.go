@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -23,6 +24,23 @@ type Reply func(id uint64, kind byte, body []byte)
 // what comes after them on the connection, so that what takes long belongs on
 // another goroutine, whose end somebody must wait for.
 type Handler func(batch []Message, reply Reply)
+
+// Only lets through requests of some kinds, for a caller who may not make all,
+// and has refuse answer the others.
+func Only(kinds []byte, handle Handler, refuse func(id uint64, reply Reply)) Handler {
+	return func(batch []Message, reply Reply) {
+		batch = slices.DeleteFunc(batch, func(m Message) bool {
+			other := !slices.Contains(kinds, m.Kind)
+			if other {
+				refuse(m.ID, reply)
+			}
+			return other
+		})
+		if len(batch) > 0 {
+			handle(batch, reply)
+		}
+	}
+}
 
 // Serve handles the requests of a connection until it ends or ctx does, and
 // closes it. A connection that the other side closed is no error.

@@ -45,12 +45,20 @@ type Client struct {
 // NewClient returns a client of the cluster that the seeds belong to: host:port
 // of the cluster API (HTTP_ADDR) of any nodes. It does not wait for them: the
 // first operation does.
-func NewClient(seeds []string) (*Client, error) {
-	m, err := sdk.New(seeds, sdk.WithService(launch.Service))
+func NewClient(seeds []string, opts ...Option) (*Client, error) {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	dial, err := o.certs.Dialer()
 	if err != nil {
 		return nil, err
 	}
-	return &Client{topology: m, store: replication.NewClient(m)}, nil
+	m, err := sdk.New(seeds, append(o.cluster, sdk.WithService(launch.Service))...)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{topology: m, store: replication.NewClient(m, dial)}, nil
 }
 
 // Close ends what is under way, which fails, and returns when nothing of the

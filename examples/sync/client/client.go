@@ -48,13 +48,21 @@ type Client struct {
 // NewClient returns a client of the cluster that the seeds belong to: host:port
 // of the cluster API (HTTP_ADDR) of any nodes. It does not wait for them: the
 // first operation does.
-func NewClient(seeds []string) (*Client, error) {
-	m, err := sdk.New(seeds, sdk.WithService(launch.Service))
+func NewClient(seeds []string, opts ...Option) (*Client, error) {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	dial, err := o.certs.Dialer()
+	if err != nil {
+		return nil, err
+	}
+	m, err := sdk.New(seeds, append(o.cluster, sdk.WithService(launch.Service))...)
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{topology: m}
-	c.peers = register.NewPeers(c.locate)
+	c.peers = register.NewPeers(c.locate, dial)
 	c.configs = &configs{c: c, of: make(map[int]register.Config)}
 	c.coordinator = register.NewCoordinator(c.configs, c.peers)
 	return c, nil

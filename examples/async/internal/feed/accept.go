@@ -6,21 +6,37 @@ import (
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/examples/async/internal/proto"
+	"github.com/skshohagmiah/clusterkit/examples/internal/access"
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
 	"github.com/skshohagmiah/clusterkit/examples/internal/wire"
 )
 
 const copyPath = "/kv/internal/copy"
 
-// Register adds the routes that other nodes and clients use. They have no
-// access control: whoever can reach them can write.
+// Register adds the routes that other nodes and clients use: Config.Caller says
+// who is let in.
 func (n *Node) Register(m *http.ServeMux) {
 	m.HandleFunc(proto.StreamPath, n.serveStream)
-	m.HandleFunc(copyPath, n.serveCopy)
+	m.HandleFunc(copyPath, func(w http.ResponseWriter, r *http.Request) {
+		if access.Admit(w, n.c.Caller(r), access.Node) {
+			n.serveCopy(w, r)
+		}
+	})
 }
 
 // serveStream carries the requests of one node or client.
 func (n *Node) serveStream(w http.ResponseWriter, r *http.Request) {
+	caller := n.c.Caller(r)
+	if !access.Admit(w, caller, access.Client) {
+		n.c.Logger.Debug("refused a connection", "from", r.RemoteAddr, "role", caller)
+		return
+	}
+	handle := n.handle
+	if caller < access.Node {
+		handle = wire.Only([]byte{proto.KindWrite, proto.KindRead}, handle, func(id uint64, reply wire.Reply) {
+			reply(id, proto.Failed, []byte(access.Refusal(access.Node)))
+		})
+	}
 	conn, buffered, err := wire.Upgrade(w, r, proto.Address(n.c.Cluster.Snapshot().ClusterID, n.me()))
 	if err != nil {
 		n.c.Logger.Debug("refused a connection", "error", err)
@@ -28,7 +44,7 @@ func (n *Node) serveStream(w http.ResponseWriter, r *http.Request) {
 	}
 	// The server does not wait for a connection that it gave away: Close does.
 	if !n.spawn(func() {
-		if err := wire.Serve(n.ctx, conn, buffered, n.handle); err != nil {
+		if err := wire.Serve(n.ctx, conn, buffered, handle); err != nil {
 			n.c.Logger.Debug("a connection ended", "error", err)
 		}
 	}) {

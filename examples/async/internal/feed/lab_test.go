@@ -22,6 +22,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/skshohagmiah/clusterkit"
+	"github.com/skshohagmiah/clusterkit/examples/internal/access"
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
 	"github.com/skshohagmiah/clusterkit/hooks"
 	"github.com/skshohagmiah/clusterkit/internal/simnet"
@@ -220,6 +221,9 @@ func (l *lab) start(id string) *labNode {
 	l.mu.Unlock()
 	c := l.config
 	c.Cluster, c.Store, c.Service, c.Dial = n, s, "kv", n.dial
+	if c.Caller == nil {
+		c.Caller = access.Everybody
+	}
 	n.Node = New(c)
 	mux := http.NewServeMux()
 	n.Register(mux)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/skshohagmiah/clusterkit"
 	"github.com/skshohagmiah/clusterkit/examples/async/internal/proto"
+	"github.com/skshohagmiah/clusterkit/examples/internal/access"
 	"github.com/skshohagmiah/clusterkit/examples/internal/kvapi"
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
 	"github.com/skshohagmiah/clusterkit/examples/internal/wire"
@@ -80,7 +81,9 @@ type Config struct {
 	// and not only when it is on the primary's disk.
 	AnswerEarly bool
 	// Dial makes connections to other nodes; nil for the machine's network.
-	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	Dial access.DialFunc
+	// Caller says who asks; nil for access.Local.
+	Caller func(*http.Request) access.Role
 	// Logger hears of what happens; nil for nobody.
 	Logger *slog.Logger
 }
@@ -98,6 +101,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{}).DialContext
+	}
+	if c.Caller == nil {
+		c.Caller = access.Local
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
