@@ -20,6 +20,7 @@ func run(ctx context.Context, o *options) error {
 	say := func(format string, args ...any) {
 		fmt.Printf("%6.1fs  "+format+"\n", append([]any{time.Since(began).Seconds()}, args...)...)
 	}
+	say("%s is built, and %d nodes are started", o.store, o.nodes)
 	c, end, err := cluster(ctx, o)
 	if err != nil {
 		return err
@@ -89,7 +90,7 @@ func runLoss(c *procs.Cluster, missing int, say func(string, ...any)) error {
 	if err != nil {
 		return err
 	}
-	say("%d failovers were reported, which may cost %d writes", r.failovers, sum(r.bound))
+	say("%d failovers were reported: by these at most %d writes may be missing, and %d are", r.failovers, sum(r.bound), missing)
 	if r.failovers == 0 {
 		return errors.New("a node was killed, and no failover was reported")
 	}
