@@ -21,7 +21,7 @@ func TestWhoMayAskWhat(t *testing.T) {
 	l.caller = func(*http.Request) access.Role { return access.Role(role.Load()) } //#nosec G115 -- three of them
 	role.Store(int32(access.Node))
 	a := l.start("a")
-	l.place("a")
+	l.Place("a")
 	a.set("k", "v")
 	forged := writeMessage{epoch: 1 << 40, record: store.Record{Key: "k", Value: []byte("forged"), Version: store.Version{Epoch: 1 << 40, Sequence: 1}}}
 	requests := map[byte][]byte{

@@ -26,7 +26,7 @@ func TestNothingIsLost(t *testing.T) {
 	for _, id := range ids {
 		l.start(id)
 	}
-	l.place("a", "b", "c")
+	l.Place("a", "b", "c")
 
 	var stop atomic.Bool
 	var wg sync.WaitGroup
@@ -51,7 +51,7 @@ func TestNothingIsLost(t *testing.T) {
 	}
 	for i := range partitions {
 		var holders []string
-		for _, r := range l.partition(i).Replicas {
+		for _, r := range l.Partition(i).Replicas {
 			holders = append(holders, r.Node)
 		}
 		want := l.node(holders[0]).contents(i)
@@ -91,20 +91,20 @@ func (l *lab) count(key string, ids []string, random *rand.Rand, stop *atomic.Bo
 func (l *lab) step(ids []string, random *rand.Rand) {
 	n := l.node(ids[random.IntN(len(ids))])
 	i := random.IntN(l.partitions)
-	p := l.partition(i)
+	p := l.Partition(i)
 	switch random.IntN(4) {
 	case 0: // a crash that is noticed
 		n.kill()
-		n.fail()
+		n.Fail()
 		l.start(n.id)
 	case 1: // a restart that is noticed by its registration only
 		n.kill()
 		l.start(n.id)
 	case 2: // a move of the primary role
-		l.commit(topology.MoveStart{Partition: i, Version: p.Version, From: p.Primary, To: n.id, Role: true, Reason: topology.ReasonBalance})
+		l.Commit(topology.MoveStart{Partition: i, Version: p.Version, From: p.Primary, To: n.id, Role: true, Reason: topology.ReasonBalance})
 	case 3: // a move of a replica to the node that has none
 		from := p.Replicas[random.IntN(len(p.Replicas))].Node
-		l.commit(topology.MoveStart{Partition: i, Version: p.Version, From: from, To: n.id, Reason: topology.ReasonBalance})
+		l.Commit(topology.MoveStart{Partition: i, Version: p.Version, From: from, To: n.id, Reason: topology.ReasonBalance})
 	}
 }
 
@@ -113,15 +113,15 @@ func (l *lab) step(ids []string, random *rand.Rand) {
 func (l *lab) settled() {
 	l.t.Helper()
 	for i := range l.partitions {
-		l.until("settled", func(t *topology.Topology) bool {
+		l.Until("settled", func(t *topology.Topology) bool {
 			p := t.Partitions[i]
 			if m := p.Move; m != nil && m.Stage == topology.StageSettle {
 				return true
 			}
 			return p.Move == nil && p.InSync() == 3 && len(p.Replicas) == 3 && p.Primary != ""
 		})
-		if m := l.partition(i).Move; m != nil {
-			l.commit(topology.MoveSettle{Partition: i, Session: m.Session})
+		if m := l.Partition(i).Move; m != nil {
+			l.Commit(topology.MoveSettle{Partition: i, Session: m.Session})
 		}
 	}
 }

@@ -28,14 +28,14 @@ func TestNothingIsCopiedBeforeTheEpochIsOpen(t *testing.T) {
 	t.Parallel()
 	l, a, b, c := three(t, 1)
 	b.set("key", "one")
-	l.commit(c.registration(hole(t))) // nothing can be opened without its answer
+	l.Commit(c.Registration(hole(t))) // nothing can be opened without its answer
 	a.kill()
-	a.fail()
-	primary := l.partition(0).Primary
+	a.Fail()
+	primary := l.Partition(0).Primary
 	if primary == "c" {
 		t.Fatal("the scene is not set: the replica that hangs is primary")
 	}
-	version := l.partition(0).Version
+	version := l.Partition(0).Version
 	ask := func(within time.Duration) (*http.Response, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), within)
 		t.Cleanup(cancel)
@@ -49,15 +49,15 @@ func TestNothingIsCopiedBeforeTheEpochIsOpen(t *testing.T) {
 	// Time to serve wrongly; a slow machine makes the test weaker, not wrong.
 	if resp, err := ask(200 * time.Millisecond); err == nil {
 		_ = resp.Body.Close()
-		t.Fatalf("a copy was served in epoch %s, before epoch %d is open: %s", resp.Header.Get(epochHeader), l.partition(0).Epoch, resp.Status)
+		t.Fatalf("a copy was served in epoch %s, before epoch %d is open: %s", resp.Header.Get(epochHeader), l.Partition(0).Epoch, resp.Status)
 	}
-	c.fail() // the cluster gives it up
+	c.Fail() // the cluster gives it up
 	resp, err := ask(5 * time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if got, want := resp.Header.Get(epochHeader), strconv.FormatUint(l.partition(0).Epoch, 10); resp.StatusCode != http.StatusOK || got != want {
+	if got, want := resp.Header.Get(epochHeader), strconv.FormatUint(l.Partition(0).Epoch, 10); resp.StatusCode != http.StatusOK || got != want {
 		t.Errorf("got %s of epoch %q, want a copy of epoch %s", resp.Status, got, want)
 	}
 }
@@ -70,7 +70,7 @@ func TestALearnerKnowsItsEpochFromTheHook(t *testing.T) {
 	t.Parallel()
 	l, _, _, _ := three(t, 1)
 	d := l.start("d")
-	before := l.partition(0).Epoch
+	before := l.Partition(0).Epoch
 	stale := writeMessage{epoch: before, record: store.Record{Key: "key", Version: store.Version{Epoch: before, Sequence: 900}, Value: []byte("stale")}}
 	if refused, commit, err := d.admit([]writeMessage{stale}); err != nil || refused[0] != 0 || commit.Wait() != nil {
 		t.Fatalf("the scene is not set: before the hook the write is refused by %d: %v", refused[0], err)
@@ -78,7 +78,7 @@ func TestALearnerKnowsItsEpochFromTheHook(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel() // the hook is to begin, and no more
 	hook := clusterkit.Transition{
-		Partition: 0, PartitionID: "partition-0", After: clusterkit.RoleLearner, Epoch: before + 1, Version: l.partition(0).Version + 1,
+		Partition: 0, PartitionID: "partition-0", After: clusterkit.RoleLearner, Epoch: before + 1, Version: l.Partition(0).Version + 1,
 	}
 	if err := d.Transition(ended, hook); err == nil {
 		t.Error("the hook copied in no time")
@@ -109,7 +109,7 @@ func TestOnlyAnAnswerIsAnAcknowledgement(t *testing.T) {
 			t.Parallel()
 			l, a, _, other := three(t, 1)
 			a.set("key", "one")
-			l.commit(other.registration(c.replica(t, l)))
+			l.Commit(other.Registration(c.replica(t, l)))
 			written := make(chan error, 1)
 			go func() { written <- a.write(t.Context(), 0, 0, "key", []byte("two"), false) }()
 			if c.end != nil {
@@ -132,11 +132,11 @@ func TestARequestThatComesLateDoesNothing(t *testing.T) {
 	t.Parallel()
 	l, a, b, c := three(t, 1)
 	b.set("key", "one")
-	late := Request{Op: Set, Key: "key", Value: []byte("one"), epoch: l.partition(0).Epoch}
+	late := Request{Op: Set, Key: "key", Value: []byte("one"), epoch: l.Partition(0).Epoch}
 	a.kill()
-	a.fail()
+	a.Fail()
 	b.set("key", "two")
-	from, to := b, l.partition(0).Primary
+	from, to := b, l.Partition(0).Primary
 	if to == "b" {
 		from = c
 	}
@@ -146,7 +146,7 @@ func TestARequestThatComesLateDoesNothing(t *testing.T) {
 	if got := c.get("key"); got != "two" {
 		t.Errorf("key is %s, acknowledged was two", got)
 	}
-	late.epoch = l.partition(0).Epoch
+	late.epoch = l.Partition(0).Epoch
 	if _, _, err := from.there(t.Context(), 0, to, late.append(nil)); err != nil {
 		t.Errorf("under the present epoch: %v", err)
 	}
@@ -165,15 +165,15 @@ func TestOnlyAnAnswerOpensAnEpoch(t *testing.T) {
 				b.set("key", want)
 			}
 			a.kill()
-			l.commit(c.registration(refuser(t, l)))
-			a.fail()
-			l.until("b is primary", func(t *topology.Topology) bool { return t.Partitions[0].Serving() == "b" })
+			l.Commit(c.Registration(refuser(t, l)))
+			a.Fail()
+			l.Until("b is primary", func(t *topology.Topology) bool { return t.Partitions[0].Serving() == "b" })
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
 			if answer, err := b.Do(ctx, Request{Op: Get, Key: "key"}); !errors.Is(err, ErrUnavailable) {
 				t.Errorf("served from an epoch that is not open: got %q, %v", answer.Value, err)
 			}
-			l.commit(c.registration(c.addr()))
+			l.Commit(c.Registration(c.addr()))
 			if got := b.get("key"); got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}

@@ -19,7 +19,7 @@ func three(t *testing.T, partitions int) (l *lab, a, b, c *labNode) {
 	t.Helper()
 	l = newLab(t, partitions, 3)
 	a, b, c = l.start("a"), l.start("b"), l.start("c")
-	l.place("a", "b", "c")
+	l.Place("a", "b", "c")
 	return l, a, b, c
 }
 
@@ -65,7 +65,7 @@ func TestEveryReplicaHasWhatWasAcknowledged(t *testing.T) {
 				key := fmt.Sprint(w, "-", i%3)
 				l.node("b").set(key, fmt.Sprint(i))
 				for _, n := range []*labNode{a, b, c} {
-					if r, ok, err := n.store.Get(l.indexOf(key), key); !ok || err != nil || string(r.Value) != fmt.Sprint(i) {
+					if r, ok, err := n.store.Get(l.IndexOf(key), key); !ok || err != nil || string(r.Value) != fmt.Sprint(i) {
 						t.Errorf("%s has %s of %s, want %d: %v", n.id, r.Value, key, i, err)
 					}
 				}
@@ -82,7 +82,7 @@ func TestCopyUnderWrites(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 4, 3)
 	a := l.start("a")
-	l.place("a")
+	l.Place("a")
 	for i := range 400 {
 		a.set(fmt.Sprint("key-", i), "before")
 	}
@@ -107,9 +107,9 @@ func TestCopyUnderWrites(t *testing.T) {
 		})
 	}
 	for i := range l.partitions {
-		l.commit(topology.MoveStart{Partition: i, Version: l.partition(i).Version, To: "b", Reason: topology.ReasonHeal})
+		l.Commit(topology.MoveStart{Partition: i, Version: l.Partition(i).Version, To: "b", Reason: topology.ReasonHeal})
 	}
-	l.inSync("a", "b")
+	l.InSync("a", "b")
 	close(stop)
 	wg.Wait()
 	l.same("a", "b")
@@ -147,10 +147,10 @@ func TestFailover(t *testing.T) {
 	}
 	started.Wait()
 	a.kill()
-	a.fail()
+	a.Fail()
 	close(killed)
 	wg.Wait()
-	l.inSync("b", "c")
+	l.InSync("b", "c")
 	l.same("b", "c")
 }
 
@@ -160,8 +160,8 @@ func TestStalePrimaryIsRefused(t *testing.T) {
 	t.Parallel()
 	_, a, b, _ := three(t, 1)
 	b.set("key", "one")
-	a.freeze()
-	a.fail()
+	a.Freeze()
+	a.Fail()
 	b.set("key", "two")
 	if err := a.write(t.Context(), 0, 0, "key", []byte("stale"), false); !errors.Is(err, errNotPrimary) {
 		t.Errorf("a write of the old primary: got %v", err)
@@ -175,7 +175,7 @@ func TestStalePrimaryIsRefused(t *testing.T) {
 		defer close(done)
 		a.set("key", "three")
 	}()
-	a.thaw()
+	a.Thaw()
 	<-done
 	if got := b.get("key"); got != "three" {
 		t.Errorf("got %q", got)
@@ -206,7 +206,7 @@ func TestRejoinWithoutResurrection(t *testing.T) {
 	if err := errors.Join(err, commit.Wait(), s.Close()); err != nil {
 		t.Fatal(err)
 	}
-	a.fail()
+	a.Fail()
 	for i := 10; i < 20; i++ {
 		b.remove(fmt.Sprintf("key-%02d", i))
 	}
@@ -214,10 +214,10 @@ func TestRejoinWithoutResurrection(t *testing.T) {
 		b.set(fmt.Sprintf("key-%02d", i), "new")
 	}
 	l.start("a")
-	l.inSync("a", "b", "c")
+	l.InSync("a", "b", "c")
 	l.same("a", "b", "c")
-	b.fail() // a may be primary now
-	l.node("c").fail()
+	b.Fail() // a may be primary now
+	l.node("c").Fail()
 	a = l.node("a")
 	for key, want := range map[string]string{
 		"key-05": "old", "key-07": "old", "only-here": "absent", "zz-only-here": "absent", "key-15": "absent", "key-25": "new",
@@ -245,19 +245,19 @@ func TestUnsettledWritesAreSettled(t *testing.T) {
 				t.Fatal(stale, err)
 			}
 			a.kill()
-			a.fail()
-			primary := l.node(l.partition(0).Primary)
+			a.Fail()
+			primary := l.node(l.Partition(0).Primary)
 			if got := primary.get("key"); got != "unsettled" {
 				t.Errorf("got %q", got)
 			}
 			l.same("b", "c")
 			// From now on the old epoch is over, wherever it comes from.
 			m.record.Version.Sequence++
-			if stale, _, err := l.node(holder).admit([]writeMessage{m}); err != nil || stale[0] != l.partition(0).Epoch {
+			if stale, _, err := l.node(holder).admit([]writeMessage{m}); err != nil || stale[0] != l.Partition(0).Epoch {
 				t.Errorf("a write of the old epoch: got %v, %v", stale, err)
 			}
-			primary.fail()
-			next := l.node(l.partition(0).Primary)
+			primary.Fail()
+			next := l.node(l.Partition(0).Primary)
 			if got := next.get("key") + " " + next.get("other"); next == primary || got != "unsettled settled" {
 				t.Errorf("after the next failover: got %q", got)
 			}
@@ -284,7 +284,7 @@ func TestHungReplica(t *testing.T) {
 	l, a, b, c := three(t, 1)
 	b.set("key", "one")
 	b.set("calm", "one")
-	l.commit(c.registration(hole(t)))
+	l.Commit(c.Registration(hole(t)))
 
 	written := make(chan error, 1)
 	var acknowledged atomic.Bool
@@ -316,15 +316,15 @@ func TestHungReplica(t *testing.T) {
 	if acknowledged.Load() {
 		t.Fatal("acknowledged without a replica that is in-sync")
 	}
-	c.fail()
+	c.Fail()
 	if err := <-written; err != nil {
 		t.Error(err)
 	}
 	if got := b.get("key"); got != "two" {
 		t.Errorf("got %q", got)
 	}
-	l.commit(c.registration(c.addr()))
-	l.inSync("a", "b", "c")
+	l.Commit(c.Registration(c.addr()))
+	l.InSync("a", "b", "c")
 	l.same("a", "b", "c")
 }
 
@@ -354,9 +354,9 @@ func TestMoveOfThePrimary(t *testing.T) {
 	for round := range 9 {
 		to := []string{"b", "c", "a"}[round%3]
 		for i := range l.partitions {
-			p := l.partition(i)
-			l.commit(topology.MoveStart{Partition: i, Version: p.Version, From: p.Primary, To: to, Role: true, Reason: topology.ReasonBalance})
-			l.until("primary: "+to, func(t *topology.Topology) bool { return t.Partitions[i].Serving() == to })
+			p := l.Partition(i)
+			l.Commit(topology.MoveStart{Partition: i, Version: p.Version, From: p.Primary, To: to, Role: true, Reason: topology.ReasonBalance})
+			l.Until("primary: "+to, func(t *topology.Topology) bool { return t.Partitions[i].Serving() == to })
 		}
 	}
 	close(stop)
@@ -370,20 +370,20 @@ func TestMoveOfAReplica(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 1, 2)
 	a, b := l.start("a"), l.start("b")
-	l.place("a", "b")
+	l.Place("a", "b")
 	for i := range 50 {
 		b.set(fmt.Sprint(i), "value")
 	}
 	c := l.start("c")
-	l.commit(topology.MoveStart{Partition: 0, Version: l.partition(0).Version, From: "a", To: "c", Reason: topology.ReasonBalance})
-	l.until("settling", func(t *topology.Topology) bool {
+	l.Commit(topology.MoveStart{Partition: 0, Version: l.Partition(0).Version, From: "a", To: "c", Reason: topology.ReasonBalance})
+	l.Until("settling", func(t *topology.Topology) bool {
 		return t.Partitions[0].Move != nil && t.Partitions[0].Move.Stage == topology.StageSettle
 	})
-	if p := l.partition(0); p.Primary != "c" || len(a.contents(0)) != 50 {
+	if p := l.Partition(0); p.Primary != "c" || len(a.contents(0)) != 50 {
 		t.Errorf("primary %s; the source keeps %d records until the move settles", p.Primary, len(a.contents(0)))
 	}
 	a.set("late", "value") // through the node that was primary
-	l.commit(topology.MoveSettle{Partition: 0, Session: l.partition(0).Move.Session})
+	l.Commit(topology.MoveSettle{Partition: 0, Session: l.Partition(0).Move.Session})
 	for len(a.contents(0)) > 0 {
 		<-time.After(time.Millisecond)
 	}
@@ -400,25 +400,25 @@ func TestAWriteIsJudgedByItsOwnEpoch(t *testing.T) {
 	t.Parallel()
 	l, a, b, c := three(t, 1)
 	a.set("key", "one")
-	c.freeze()
-	c.fail()
-	l.commit(c.registration(c.addr())) // a learner that does not know it yet
-	l.commit(b.registration(hole(t)))
+	c.Freeze()
+	c.Fail()
+	l.Commit(c.Registration(c.addr())) // a learner that does not know it yet
+	l.Commit(b.Registration(hole(t)))
 	written := make(chan error, 1)
 	go func() { written <- a.write(t.Context(), 0, 0, "key", []byte("two"), false) }()
 	for c.contents(0)["key"] != "1.2 false two" {
 		<-time.After(time.Millisecond)
 	}
-	a.freeze()
-	a.fail()
-	l.commit(b.registration(b.addr()))
-	c.thaw()
-	l.inSync("b", "c")
+	a.Freeze()
+	a.Fail()
+	l.Commit(b.Registration(b.addr()))
+	c.Thaw()
+	l.InSync("b", "c")
 	if got := b.get("key"); got != "one" {
 		t.Fatalf("the scene is not set: got %q", got)
 	}
-	b.fail()
-	a.thaw()
+	b.Fail()
+	a.Thaw()
 	if err := <-written; !errors.Is(err, errNotPrimary) {
 		t.Errorf("a write that nobody has: got %v", err)
 	}
@@ -434,18 +434,18 @@ func TestTheSourceKnowsTheLearner(t *testing.T) {
 	l, a, b, _ := three(t, 1)
 	l.start("d")
 	b.set("key", "one")
-	a.freeze()
-	l.commit(topology.MoveStart{Partition: 0, Version: l.partition(0).Version, From: "c", To: "d", Reason: topology.ReasonBalance})
+	a.Freeze()
+	l.Commit(topology.MoveStart{Partition: 0, Version: l.Partition(0).Version, From: "c", To: "d", Reason: topology.ReasonBalance})
 	// Time to copy wrongly; a slow machine makes the test weaker, not wrong.
 	<-time.After(100 * time.Millisecond)
 	if err := a.write(t.Context(), 0, 0, "late", []byte("two"), false); err != nil {
 		t.Error(err)
 	}
-	if l.partition(0).Replica("d").State != topology.ReplicaLearner {
+	if l.Partition(0).Replica("d").State != topology.ReplicaLearner {
 		t.Error("copied from a source that did not know of it")
 	}
-	a.thaw()
-	l.hold("a", "b", "d")
+	a.Thaw()
+	l.Hold("a", "b", "d")
 	l.same("a", "b", "d")
 }
 
@@ -454,23 +454,23 @@ func TestTheSourceKnowsTheLearner(t *testing.T) {
 func TestRevokedPrimaryDrains(t *testing.T) {
 	t.Parallel()
 	l, a, b, c := three(t, 1)
-	l.commit(c.registration(hole(t)))
+	l.Commit(c.Registration(hole(t)))
 	written := make(chan error, 1)
 	go func() { written <- a.write(t.Context(), 0, 0, "key", []byte("one"), false) }()
 	for b.contents(0)["key"] == "" {
 		<-time.After(time.Millisecond)
 	}
-	l.commit(topology.MoveStart{Partition: 0, Version: l.partition(0).Version, From: "a", To: "b", Role: true, Reason: topology.ReasonBalance})
+	l.Commit(topology.MoveStart{Partition: 0, Version: l.Partition(0).Version, From: "a", To: "b", Role: true, Reason: topology.ReasonBalance})
 	// Time to hand over wrongly; a slow machine makes the test weaker, not wrong.
 	<-time.After(50 * time.Millisecond)
-	if p := l.partition(0); p.Primary != "a" {
+	if p := l.Partition(0); p.Primary != "a" {
 		t.Errorf("handed over to %s with a write under way", p.Primary)
 	}
-	c.fail()
+	c.Fail()
 	if err := <-written; err != nil {
 		t.Error(err)
 	}
-	l.until("handed over", func(t *topology.Topology) bool { return t.Partitions[0].Serving() == "b" })
+	l.Until("handed over", func(t *topology.Topology) bool { return t.Partitions[0].Serving() == "b" })
 	if got := b.get("key"); got != "one" {
 		t.Errorf("got %q", got)
 	}
@@ -481,15 +481,15 @@ func TestRetired(t *testing.T) {
 	t.Parallel()
 	_, a, b, _ := three(t, 1)
 	b.set("key", "one")
-	a.freeze()
-	a.fail()
+	a.Freeze()
+	a.Fail()
 	a.Retire()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := a.Do(ctx, Request{Op: Get, Key: "key"}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
-	a.thaw()
+	a.Thaw()
 	if got := a.get("key"); got != "one" {
 		t.Errorf("got %q", got)
 	}

@@ -91,14 +91,19 @@ func (n *Node) accept(m wire.Message, reply wire.Reply) {
 		reply(m.ID, proto.Failed, []byte(err.Error()))
 		return
 	}
-	n.whenDurable(commit, func(err error) {
+	tell := func(err error) {
 		if err != nil {
 			reply(m.ID, proto.Failed, []byte(err.Error()))
 			return
 		}
 		a := appendAnswer{life: n.life, clock: uint64(n.clock()), places: places} //#nosec G115 -- a clock since the start is not negative
 		reply(m.ID, proto.OK, a.append(nil))
-	})
+	}
+	if n.c.left.tellEarly {
+		tell(nil)
+		tell = func(error) {}
+	}
+	n.whenDurable(commit, tell)
 }
 
 // whenDurable calls then when the commit, and all that was appended before, is
@@ -147,7 +152,7 @@ func (n *Node) take(body []byte) (places []place, commit *store.Commit, err erro
 	for k, p := range parts {
 		p.raise(t.Partitions[p.index].Epoch)
 		piece := &m.pieces[k]
-		if fits[k] = p.fits(piece); !fits[k] {
+		if fits[k] = n.fits(p, piece); !fits[k] {
 			continue
 		}
 		groups = append(groups, piece.groups...)
@@ -170,15 +175,15 @@ func (n *Node) take(body []byte) (places []place, commit *store.Commit, err erro
 		if m.pieces[k].leads {
 			echo = n.echoed(&m)
 		}
-		places[k] = p.follow(&m.pieces[k], fits[k], echo)
+		places[k] = n.heed(p, &m.pieces[k], fits[k], echo)
 	}
 	return places, commit, nil
 }
 
 // fits reports whether the primary of a piece is the one to follow, and the
 // piece goes on from where this node is.
-func (p *partition) fits(m *piece) bool {
-	if !p.raise(m.epoch) || p.opened != 0 || p.copying || p.end == (store.Version{}) || m.prev != p.end {
+func (n *Node) fits(p *partition, m *piece) bool {
+	if !p.raise(m.epoch) && !n.c.left.anyEpoch || p.opened != 0 || p.copying || p.end == (store.Version{}) || m.prev != p.end {
 		return false
 	}
 	return len(m.groups) == 0 || m.groups[0].First == p.end.Sequence+1
@@ -188,16 +193,16 @@ func (p *partition) fits(m *piece) bool {
 // 0 if it is that of another life, or one that this clock has not shown yet:
 // replicas that believed it would be fresh for ever.
 func (n *Node) echoed(m *appendMessage) time.Duration {
-	if m.life != n.life || m.echo > uint64(n.clock()) { //#nosec G115 -- a clock since the start is not negative
+	if m.life != n.life && !n.c.left.anyLife || m.echo > uint64(n.clock()) { //#nosec G115 -- a clock since the start is not negative
 		return 0
 	}
 	return time.Duration(m.echo) //#nosec G115 -- at most the clock
 }
 
-// follow takes note of a piece, whose groups were appended if it fits, and
+// heed takes note of a piece, whose groups were appended if it fits, and
 // returns where this node stands.
-func (p *partition) follow(m *piece, fits bool, echo time.Duration) place {
-	if m.epoch != p.epoch || p.opened != 0 {
+func (n *Node) heed(p *partition, m *piece, fits bool, echo time.Duration) place {
+	if m.epoch != p.epoch && !n.c.left.anyEpoch || p.opened != 0 {
 		return place{status: proto.Stale, end: store.Version{Epoch: p.epoch}}
 	}
 	p.heard, p.needless = m.last, max(p.needless, m.base)

@@ -22,7 +22,7 @@ func whoMayAskWhat(t *testing.T) {
 	role.Store(int32(access.Node))
 	l.config.Caller = func(*http.Request) access.Role { return access.Role(role.Load()) } //#nosec G115 -- three of them
 	a := l.start("a")
-	l.place("a")
+	l.Place("a")
 	a.set("k", "v")
 	read := proto.Read{Key: "k"}
 	ask := askMessage{epoch: 1}

@@ -46,7 +46,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	}
 	for i := range chaosPartitions {
 		ids := []string{string(chaosNodes[i]), string(chaosNodes[(i+1)%5]), string(chaosNodes[(i+2)%5])}
-		c.commit(topology.Place{Partition: i, Replicas: ids})
+		c.Commit(topology.Place{Partition: i, Replicas: ids})
 		slices.Sort(ids)
 	}
 	c.settled()
@@ -62,7 +62,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 // settled waits until every replica of every partition is in-sync and nothing moves.
 func (c *chaos) settled() {
 	c.t.Helper()
-	c.until("every replica is in-sync", func(t *topology.Topology) bool {
+	c.Until("every replica is in-sync", func(t *topology.Topology) bool {
 		for _, p := range t.Partitions {
 			if p.Primary == "" || p.Move != nil || p.InSync() != len(p.Replicas) {
 				return false
@@ -95,7 +95,7 @@ func (c *chaos) plan(ctx context.Context) {
 	for ctx.Err() == nil {
 		time.Sleep(20 * time.Millisecond)
 		for i := range chaosPartitions {
-			m := c.partition(i).Move
+			m := c.Partition(i).Move
 			if m == nil {
 				continue
 			}
@@ -104,9 +104,9 @@ func (c *chaos) plan(ctx context.Context) {
 			}
 			switch {
 			case m.Stage == topology.StageSettle && time.Since(since[m.Session]) > 300*time.Millisecond: // every node has heard
-				c.commit(topology.MoveSettle{Partition: i, Session: m.Session})
+				c.Commit(topology.MoveSettle{Partition: i, Session: m.Session})
 			case m.Stage != topology.StageSettle && time.Since(since[m.Session]) > 5*time.Second:
-				c.commit(topology.MoveAbort{Partition: i, Session: m.Session})
+				c.Commit(topology.MoveAbort{Partition: i, Session: m.Session})
 			}
 		}
 	}
@@ -135,10 +135,7 @@ func (c *chaos) alive() *labNode {
 func (c *chaos) depose(n *labNode) {
 	n.dead.Store(true)
 	for _, row := range n.lags().Partitions {
-		c.lab.mu.Lock()
-		leads := c.lab.topology.Partitions[row.index].Primary == n.id
-		c.lab.mu.Unlock()
-		if leads {
+		if c.Partition(row.index).Primary == n.id {
 			c.mu.Lock()
 			c.allowed[row.index] += row.Lag
 			c.mu.Unlock()
@@ -158,7 +155,7 @@ func (c *chaos) crash() {
 	n.kill()
 	c.down = append(c.down, n.id)
 	time.Sleep(c.some(50 * time.Millisecond))
-	n.fail()
+	n.Fail()
 }
 
 // crashAhead is a crash of a node that others could not follow for a while.
@@ -185,18 +182,18 @@ func (c *chaos) hang() {
 	if n == nil {
 		return
 	}
-	n.freeze()
+	n.Freeze()
 	time.Sleep(c.some(1500 * time.Millisecond))
 	if c.rng.IntN(2) == 0 {
-		n.thaw()
+		n.Thaw()
 		return
 	}
 	c.depose(n)
-	c.commit(n.death(topology.DownSilence))
+	c.Commit(n.Death(topology.DownSilence))
 	time.Sleep(c.some(time.Second))
-	n.thaw()
+	n.Thaw()
 	n.dead.Store(false)
-	c.commit(n.registration(n.addr()))
+	c.Commit(n.Registration(n.addr()))
 }
 
 func (c *chaos) cutOff() {
@@ -213,14 +210,14 @@ func (c *chaos) cutOff() {
 
 // move hands a role over, or a replica.
 func (c *chaos) move() {
-	p := c.partition(c.rng.IntN(chaosPartitions))
+	p := c.Partition(c.rng.IntN(chaosPartitions))
 	m := topology.MoveStart{Partition: p.Index, Version: p.Version, Reason: topology.ReasonManual}
 	if m.To = string(chaosNodes[c.rng.IntN(len(chaosNodes))]); p.Replica(m.To) != nil {
 		m.From, m.Role = p.Primary, true
 	} else {
 		m.From = p.Replicas[c.rng.IntN(len(p.Replicas))].Node
 	}
-	c.commit(m)
+	c.Commit(m)
 }
 
 // finish heals everything and returns the acknowledged writes that are missing,
@@ -237,7 +234,7 @@ func (c *chaos) finish() (missing [chaosPartitions]uint64, events []Event) {
 	reader := c.node("a")
 	for key, want := range c.acked {
 		if got := reader.get(key); got == "absent" {
-			missing[c.indexOf(key)]++
+			missing[c.IndexOf(key)]++
 		} else if got != want {
 			c.t.Errorf("%s is %q, want %q", key, got, want)
 		}
@@ -317,7 +314,7 @@ func TestPlannedChangesLoseNothing(t *testing.T) {
 						t.Errorf("seed %d: an event of a loss: %+v", seed, e)
 					}
 				}
-				if c.partition(0).Epoch+c.partition(1).Epoch+c.partition(2).Epoch < 10 {
+				if c.Partition(0).Epoch+c.Partition(1).Epoch+c.Partition(2).Epoch < 10 {
 					t.Error("too few roles were handed over")
 				}
 			})

@@ -23,7 +23,7 @@ func three(t *testing.T, partitions int, c Config) (l *lab, a, b, d *labNode) {
 	l = newLab(t, partitions, 3, 1)
 	l.config = c
 	a, b, d = l.start("a"), l.start("b"), l.start("c")
-	l.place("a", "b", "c")
+	l.Place("a", "b", "c")
 	return l, a, b, d
 }
 
@@ -106,11 +106,11 @@ func primaryAnswersAlone(t *testing.T) {
 		t.Errorf("reported: %+v", s)
 	}
 	a.set("after", "v") // waits until c is out
-	if r := l.partition(0).Replica("c"); r.State == topology.ReplicaInSync {
+	if r := l.Partition(0).Replica("c"); r.State == topology.ReplicaInSync {
 		t.Errorf("c is %s and lags", r.State)
 	}
 	l.cut()
-	l.inSync("a", "b", "c")
+	l.InSync("a", "b", "c")
 	l.same("a", "b", "c")
 	if n := sum(copies, c) - copied; n != 0 {
 		t.Errorf("%d copies for a replica that the journal can bring up to date", n)
@@ -135,7 +135,7 @@ func failoverLosesAtMostTheLag(t *testing.T) {
 	}
 	a.kill()
 	l.cut()
-	a.fail()
+	a.Fail()
 	for i := range 20 {
 		b.set(fmt.Sprint("after-", i), "after")
 		if got := c.get(fmt.Sprint("key-", i)); got != "before" {
@@ -143,7 +143,7 @@ func failoverLosesAtMostTheLag(t *testing.T) {
 		}
 	}
 	a = l.start("a")
-	l.inSync("a", "b", "c")
+	l.InSync("a", "b", "c")
 	l.same("b", "c", "a")
 	if n := sum(lost, a, b, c); n != 10 {
 		t.Errorf("%d lost writes were counted, 10 were lost", n)
@@ -199,14 +199,14 @@ func TestNewPrimaryTakesTheLongestJournal(t *testing.T) {
 				l.same("a", ahead)
 				a.kill()
 				l.cut()
-				a.fail()
+				a.Fail()
 				for i := range 50 {
 					if got := behind.get(fmt.Sprint("key-", i)); got != "v" {
 						t.Errorf("key-%d: got %q though %s had it", i, got, ahead)
 					}
 				}
 				a = l.start("a")
-				l.inSync("a", "b", "c")
+				l.InSync("a", "b", "c")
 				l.same("a", "b", "c")
 				if n := sum(lost, a, b, c) + sum(copies, a); n != 0 {
 					t.Errorf("%d lost writes and copies, though one survivor had everything", n)
@@ -230,7 +230,7 @@ func newPrimaryWaitsForWhoCounts(t *testing.T) {
 	}
 	l.same("a", "b")
 	a.kill()
-	a.fail()
+	a.Fail()
 	ctx, cancel := context.WithTimeout(t.Context(), 800*time.Millisecond) // the survey, and a moment
 	defer cancel()
 	if _, err := b.Set(ctx, "early", []byte("v")); !errors.Is(err, ErrBusy) {
@@ -240,7 +240,7 @@ func newPrimaryWaitsForWhoCounts(t *testing.T) {
 		t.Errorf("b reports a lag of %d, though c may lack 10", s.Lag)
 	}
 	b.set("late", "v") // c is out
-	if r := l.partition(0).Replica("c"); r.State == topology.ReplicaInSync {
+	if r := l.Partition(0).Replica("c"); r.State == topology.ReplicaInSync {
 		t.Errorf("c is %s", r.State)
 	}
 }
@@ -252,9 +252,9 @@ func TestLearnerCountsBeforeItIsInSync(t *testing.T) { inLab(t, learnerCountsBef
 func learnerCountsBeforeItIsInSync(t *testing.T) {
 	l, a, b, c := three(t, 1, Config{MaxLag: 10})
 	b.kill()
-	b.fail()
+	b.Fail()
 	c.kill()
-	c.fail()
+	c.Fail()
 	for i := range 50 {
 		a.set(fmt.Sprint("key-", i), "v")
 	}
@@ -268,8 +268,8 @@ func learnerCountsBeforeItIsInSync(t *testing.T) {
 		defer p.mu.Unlock()
 		return len(p.consents) > 0
 	})
-	a.freeze()
-	l.hold("c")
+	a.Freeze()
+	l.Hold("c")
 	l.cut(c)
 	acknowledged := 0
 	for i := range 20 {
@@ -321,8 +321,8 @@ func replacedPrimaryIsRefused(t *testing.T) {
 	l, a, b, c := three(t, 1, Config{})
 	a.set("key", "old")
 	l.same("a", "b", "c")
-	a.freeze()
-	l.commit(topology.FailNode{Node: "a", UUID: "uuid-a", Incarnation: a.incarnation, Reason: topology.DownSilence})
+	a.Freeze()
+	l.Commit(topology.FailNode{Node: "a", UUID: "uuid-a", Incarnation: a.Incarnation, Reason: topology.DownSilence})
 	b.set("key", "new") // the epoch is open, b and c refuse a
 	if _, err := a.Set(t.Context(), "key", []byte("zombie")); err != nil && !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrUnavailable) {
 		t.Error(err)
@@ -333,9 +333,9 @@ func replacedPrimaryIsRefused(t *testing.T) {
 			t.Errorf("through %s: %q", n.id, got)
 		}
 	}
-	a.thaw()
-	l.commit(topology.RegisterNode{Node: topology.Node{ID: "a", UUID: "uuid-a", Incarnation: a.incarnation, Services: map[string]string{"kv": a.addr()}}})
-	l.inSync("a", "b", "c")
+	a.Thaw()
+	l.Commit(topology.RegisterNode{Node: topology.Node{ID: "a", UUID: "uuid-a", Incarnation: a.Incarnation, Services: map[string]string{"kv": a.addr()}}})
+	l.InSync("a", "b", "c")
 	l.same("b", "c", "a")
 	if n := sum(lost, a, b, c); n > 1 {
 		t.Errorf("%d writes counted as lost, at most one was taken", n)
@@ -352,13 +352,13 @@ func restartResumes(t *testing.T) {
 	l.same("a", "b", "c")
 	for _, writes := range []struct{ n, copies int }{{100, 0}, {2000, 1}} {
 		c.kill()
-		c.fail()
+		c.Fail()
 		for i := range writes.n {
 			a.set(fmt.Sprint("key-", i%500), fmt.Sprint(i))
 		}
 		a.trim()
 		c = l.start("c")
-		l.inSync("a", "b", "c")
+		l.InSync("a", "b", "c")
 		l.same("a", "b", "c")
 		if n := sum(copies, c); n != uint64(writes.copies) {
 			t.Errorf("after %d writes: %d copies, want %d", writes.n, n, writes.copies)
@@ -385,8 +385,8 @@ func plannedMovesLoseNothing(t *testing.T) {
 		}
 		written <- i
 	}()
-	l.commit(topology.MoveStart{Partition: 0, Version: l.partition(0).Version, From: "a", To: "d", Reason: topology.ReasonManual})
-	l.until("d is primary", func(t *topology.Topology) bool { return t.Partitions[0].Primary == "d" })
+	l.Commit(topology.MoveStart{Partition: 0, Version: l.Partition(0).Version, From: "a", To: "d", Reason: topology.ReasonManual})
+	l.Until("d is primary", func(t *topology.Topology) bool { return t.Partitions[0].Primary == "d" })
 	stop()
 	n := <-written
 	for i := range n {
@@ -428,9 +428,9 @@ func staleReads(t *testing.T) {
 	}
 	// A clock of an earlier life says nothing.
 	b.kill()
-	b.fail()
+	b.Fail()
 	b = l.start("b")
-	l.inSync("a", "b", "c")
+	l.InSync("a", "b", "c")
 	if got, err := b.Get(t.Context(), "key", time.Nanosecond); err != nil || got.Node != "a" {
 		t.Errorf("b says that it is fresh: %+v, %v", got, err)
 	}
@@ -454,19 +454,19 @@ func lastReplicaComesBack(t *testing.T) {
 	l, a, b, c := three(t, 1, Config{})
 	for _, n := range []*labNode{b, c} {
 		n.kill()
-		n.fail()
+		n.Fail()
 	}
 	for i := range 30 {
 		a.set(fmt.Sprint("key-", i), "v")
 	}
 	a.kill()
-	a.fail()
-	if p := l.partition(0); p.Primary != "" {
+	a.Fail()
+	if p := l.Partition(0); p.Primary != "" {
 		t.Fatalf("%s leads though it has not everything", p.Primary)
 	}
 	l.start("a")
 	b = l.start("b")
-	l.hold("a", "b")
+	l.Hold("a", "b")
 	for i := range 30 {
 		if got := b.get(fmt.Sprint("key-", i)); got != "v" {
 			t.Errorf("key-%d: got %q", i, got)

@@ -86,6 +86,16 @@ type Config struct {
 	Caller func(*http.Request) access.Role
 	// Logger hears of what happens; nil for nobody.
 	Logger *slog.Logger
+
+	left rules
+}
+
+// rules leaves one of the package's rules out, for the test that it is needed.
+type rules struct {
+	anyEpoch  bool // a replica follows a primary whose epoch is over
+	tellEarly bool // a replica says where it is before its disk has that
+	anyLife   bool // a replica believes an echo of an earlier life's clock
+	oneLook   bool // a primary does not look at its role again before it answers
 }
 
 func (c Config) withDefaults() Config {
