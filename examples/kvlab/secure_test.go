@@ -118,7 +118,7 @@ func refusesStrangers(t *testing.T, c *procs.Cluster, n *procs.Node) {
 		p.Close()
 		if !errors.Is(call.Err, wire.ErrBroken) {
 			t.Errorf("a stranger's stream at %s was answered: %v", path, call.Answer)
-		} else if strings.Contains(call.Err.Error(), "403") {
+		} else if strings.Contains(call.Err.Error(), "403 Forbidden") {
 			refused++
 		}
 	}

@@ -70,7 +70,7 @@ func TestWhoMayAskWhat(t *testing.T) {
 			<-call.Done()
 			p.Close()
 			refused := call.Answer.Kind == answerFailed && strings.Contains(string(call.Answer.Body), "a node of the cluster")
-			stranger := errors.Is(call.Err, wire.ErrBroken) && strings.Contains(call.Err.Error(), "403")
+			stranger := errors.Is(call.Err, wire.ErrBroken) && strings.Contains(call.Err.Error(), "403 Forbidden")
 			if may := c.may[kind-1] == 'y'; may != (call.Err == nil && !refused) || (c.role == access.Public) != stranger {
 				t.Errorf("%v, kind %d: %v, %v", c.role, kind, call.Answer, call.Err)
 			}

@@ -49,7 +49,7 @@ func TestWhoMayAskWhat(t *testing.T) {
 			p.Close()
 			switch refused := call.Answer.Kind == answerFailed && strings.Contains(string(call.Answer.Body), "a node of the cluster"); {
 			case c.role == access.Public:
-				if !errors.Is(call.Err, wire.ErrBroken) || !strings.Contains(call.Err.Error(), "403") {
+				if !errors.Is(call.Err, wire.ErrBroken) || !strings.Contains(call.Err.Error(), "403 Forbidden") {
 					t.Errorf("a stranger, kind %d: %v, %v", kind, call.Answer, call.Err)
 				}
 			case call.Err != nil || refused == c.may[kind]:

@@ -43,7 +43,7 @@ func whoMayAskWhat(t *testing.T) {
 			p.Close()
 			may := c.role == access.Node || c.role == access.Client && kind < proto.KindNode
 			refused := call.Answer.Kind == proto.Failed && strings.Contains(string(call.Answer.Body), "a node of the cluster")
-			stranger := errors.Is(call.Err, wire.ErrBroken) && strings.Contains(call.Err.Error(), "403")
+			stranger := errors.Is(call.Err, wire.ErrBroken) && strings.Contains(call.Err.Error(), "403 Forbidden")
 			if may != (call.Err == nil && !refused) || (c.role == access.Public) != stranger {
 				t.Errorf("%v, kind %d: %v, %v", c.role, kind, call.Answer, call.Err)
 			}
