@@ -11,8 +11,8 @@ import (
 // What happens to the nodes of a lab: disks that are slow, links that are cut,
 // processes that die and power that fails.
 
-// anew is a file system that makes a new file instead of using one again: of
-// such a file errorfs would see nothing, and pebble's logs are such files.
+// anew is a file system that makes a new file instead of using one again: of a
+// log of pebble's that is such a file, errorfs sees no sync.
 type anew struct{ vfs.FS }
 
 // ReuseForWrite implements vfs.FS.
@@ -23,23 +23,32 @@ func (f anew) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (v
 	return f.Create(name, category)
 }
 
-// slowDisk has the syncs of a node's write-ahead logs take time, if the test has
-// asked for that. By itself they take none: pebble waits for a sync with locks
-// held, and when another goroutine wants one of them, virtual time stands still.
+// onDisk has the syncs of a node's write-ahead logs take time: of all of them if
+// the test wants slow disks, and otherwise of those that are new files, because
+// pebble waits for a sync with locks held, and when another goroutine wants one of
+// them for long, virtual time stands still.
+func (l *lab) onDisk(id string, fs vfs.FS) vfs.FS {
+	slow := errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error { return l.slowDisk(id, op) }))
+	if l.slow {
+		return anew{slow}
+	}
+	return slow
+}
+
 func (l *lab) slowDisk(id string, op errorfs.Op) error {
 	switch op.Kind {
 	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
-		l.mu.Lock()
-		d := l.syncs[id]
-		l.mu.Unlock()
-		if d > 0 && strings.HasSuffix(op.Path, ".log") {
+		if strings.HasSuffix(op.Path, ".log") {
+			l.mu.Lock()
+			d := l.syncs[id] + time.Duration(l.rng.Int64N(int64(3*time.Millisecond)))
+			l.mu.Unlock()
 			time.Sleep(d)
 		}
 	}
 	return nil
 }
 
-// sync has a node's syncs take a time from now on.
+// sync has a node's syncs take longer from now on; see onDisk.
 func (l *lab) sync(id string, d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

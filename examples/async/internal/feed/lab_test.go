@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/skshohagmiah/clusterkit"
 	"github.com/skshohagmiah/clusterkit/examples/internal/access"
 	"github.com/skshohagmiah/clusterkit/examples/internal/clusterlab"
@@ -38,7 +37,8 @@ type lab struct {
 	config     Config // of nodes that start from now on
 	net        *simnet.Network
 	disks      map[string]*vfs.MemFS
-	syncs      map[string]time.Duration // how long a node's syncs take; see slowDisk
+	slow       bool                     // disks of nodes that start from now on; see onDisk
+	syncs      map[string]time.Duration // how long a node's syncs take more than others'
 
 	mu    sync.Mutex
 	rng   *rand.Rand
@@ -101,7 +101,7 @@ func (l *lab) start(id string) *labNode {
 	if err := fs.MkdirAll("kv", 0o755); err != nil {
 		l.t.Fatal(err)
 	}
-	s, err := store.Open("kv", slog.New(slog.DiscardHandler), store.On(anew{errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error { return l.slowDisk(id, op) }))}))
+	s, err := store.Open("kv", slog.New(slog.DiscardHandler), store.On(l.onDisk(id, fs)))
 	if err == nil {
 		err = s.Bind("lab")
 	}

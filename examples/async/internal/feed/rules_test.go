@@ -111,6 +111,7 @@ func (n *labNode) journal() (end store.Version) {
 // powerIsLost: what a primary reports to have alone is all that can be lost
 // when the power fails, a replica's caches included.
 func powerIsLost(l *lab) (wrong string) {
+	l.slow = true
 	a, b, c := l.abc()
 	b.kill()
 	b.Fail()
@@ -188,6 +189,7 @@ func (l *lab) move(to string) {
 // replacedWhileItWrites: a takes a write, and is replaced before its disk has
 // it. It must not acknowledge what its successor does not have.
 func replacedWhileItWrites(l *lab) (wrong string) {
+	l.slow = true
 	a, b, c := l.abc()
 	l.cut(a) // nobody gets the write
 	l.sync("a", time.Second)
