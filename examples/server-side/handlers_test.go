@@ -51,7 +51,9 @@ func newAPI(t *testing.T) http.Handler {
 
 func do(h http.Handler, method, target, body string) (status int, answer string) {
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(method, target, strings.NewReader(body)))
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	r.RemoteAddr = "127.0.0.1:1" // the node's own machine
+	h.ServeHTTP(w, r)
 	return w.Code, strings.TrimSpace(w.Body.String())
 }
 
