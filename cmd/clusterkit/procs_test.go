@@ -54,6 +54,14 @@ func form(t *testing.T) (*procs.Cluster, context.Context) {
 	return c, ctx
 }
 
+// settled waits until every replica is in-sync.
+func settled(t *testing.T, ctx context.Context, c *procs.Cluster) {
+	t.Helper()
+	if err := c.Await(ctx, "every replica to be in-sync", func(v procs.Views) bool { return v.Agree() && v.Healthy() }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // kv sends one request to a node's store.
 func kv(ctx context.Context, method, addr, key, value string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -99,6 +107,7 @@ func TestRecoverProcess(t *testing.T) {
 			}
 		}
 	}
+	settled(t, ctx, c) // a busy machine may have kept a node from answering in time
 	wantParts(t, "status", must(t, ctx, "status", "--addr", c.Nodes[1].HTTP), "16 healthy", "node-3", "voter")
 	wantParts(t, "key", must(t, ctx, "key", "--addr", c.Nodes[1].HTTP, key(1)), "primary", "node-", "replicas", "healthy")
 
@@ -107,6 +116,7 @@ func TestRecoverProcess(t *testing.T) {
 	if code != exitFailed || !strings.Contains(errs, "another process uses this DataDir") || !strings.Contains(errs, "Nothing was changed") {
 		t.Fatalf("on a running node: exit %d, %s", code, errs)
 	}
+	settled(t, ctx, c) // with a replica that is not in-sync there is more to lose
 	for _, n := range c.Nodes[:2] {
 		if err := n.Kill(); err != nil {
 			t.Fatal(err)
