@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -22,19 +23,32 @@ func (c *Cluster) Node(id string) *Node {
 	return nil
 }
 
+const (
+	// askWithin bounds one question to one node.
+	askWithin = 2 * time.Second
+	// askPatience is for how long nodes that do not answer in time are asked
+	// again, as on a busy machine.
+	askPatience = 30 * time.Second
+)
+
 // askAny gets a JSON answer of any running node.
 func (c *Cluster) askAny(ctx context.Context, path string, into any) error {
-	err := errors.New("procs: no node runs")
-	for _, n := range c.Alive() {
-		if err = ask(ctx, n, path, into); err == nil {
-			return nil
+	for began := time.Now(); ; {
+		err := errors.New("procs: no node runs")
+		for _, n := range c.Alive() {
+			if err = ask(ctx, n, path, into); err == nil {
+				return nil
+			}
+		}
+		var late net.Error
+		if ctx.Err() != nil || !errors.As(err, &late) || !late.Timeout() || time.Since(began) > askPatience {
+			return err
 		}
 	}
-	return err
 }
 
 func ask(ctx context.Context, n *Node, path string, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.URL(path), nil)
 	if err != nil {

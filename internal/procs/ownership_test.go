@@ -49,7 +49,7 @@ func form(t *testing.T, nodes, partitions int, env map[string]string) (context.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // waits end as soon as what they wait for is there
 	t.Cleanup(cancel)
 	c, err := procs.New(procs.Config{Binary: path, Dir: t.TempDir(), Nodes: nodes, Partitions: partitions, Replicas: 3, Env: env})
 	if err != nil {
