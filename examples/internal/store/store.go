@@ -11,7 +11,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/skshohagmiah/clusterkit/examples/internal/fdsync"
 )
 
 // Small enough for many nodes on one machine; a store of its own machine
@@ -28,8 +27,7 @@ const (
 
 // Store is safe for concurrent use.
 type Store struct {
-	db   *pebble.DB
-	disk *fdsync.FS // nil when another file system was given
+	db *pebble.DB
 	// waiting counts the records that are on their way to the disk.
 	waiting atomic.Int32
 	recent  *recent
@@ -63,13 +61,8 @@ func Open(dir string, logger *slog.Logger, opts ...Option) (*Store, error) {
 		opt(s, o)
 	}
 	o.WALMinSyncInterval = s.syncInterval
-	if o.FS == nil {
-		s.disk = fdsync.New(vfs.Default)
-		o.FS = s.disk
-	}
 	var err error
 	if s.db, err = pebble.Open(dir, o); err != nil {
-		err = errors.Join(err, s.closeDisk())
 		return nil, fmt.Errorf("store: open %s: %w (another process may be using it)", dir, err)
 	}
 	return s, nil
@@ -93,17 +86,10 @@ func (s *Store) syncInterval() time.Duration {
 // Close closes the store. Every Commit must have been waited for, and every
 // Snapshot closed.
 func (s *Store) Close() error {
-	if err := errors.Join(s.db.Close(), s.closeDisk()); err != nil {
+	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("store: close: %w", err)
 	}
 	return nil
-}
-
-func (s *Store) closeDisk() error {
-	if s.disk == nil {
-		return nil
-	}
-	return s.disk.Close()
 }
 
 // clusterKey holds the cluster whose data this is.
