@@ -78,7 +78,7 @@ func (d *driver) ready(ctx context.Context, s scenario) (*bed, error) {
 	special := s.fresh || s.nodes != 0 || s.env != nil || s.prepare != nil
 	if d.lab != nil && !special && d.lab.secure == s.secure && (d.soaking || d.lab.served < shares) {
 		d.lab.served++
-		return d.lab, d.lab.voting(ctx, d.soaking)
+		return d.lab, d.lab.voting(ctx)
 	}
 	if err := d.close(); err != nil {
 		return nil, err
@@ -133,11 +133,8 @@ func (d *driver) ready(ctx context.Context, s scenario) (*bed, error) {
 
 // voting waits until all nodes vote again, as they do in a fresh cluster: one whose
 // disk was wiped, or that was cut off for long, is given its vote after ten
-// seconds, and without it two deaths may be too many. A soak waits for nothing.
-func (b *bed) voting(ctx context.Context, soaking bool) error {
-	if soaking {
-		return nil
-	}
+// seconds, and without it two deaths may be too many.
+func (b *bed) voting(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, formWithin)
 	defer cancel()
 	return b.c.AwaitVoters(ctx, min(len(b.c.Nodes), 5))
