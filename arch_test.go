@@ -36,6 +36,7 @@ var rooms = map[string][]string{
 	"client":              {"topology", "ring", "internal/certs"},
 	"cmd/clusterkit":      {"topology", "raftstore", "internal/certs"},
 	"internal/wakeup":     {},
+	"internal/boltfile":   {},
 	"internal/certs":      {},
 	"internal/fuzz":       {},
 	"internal/simnet":     {},
@@ -47,7 +48,7 @@ var rooms = map[string][]string{
 
 // leaves import nothing of this module, and every room may import them, but
 // for the pure ones.
-var leaves = []string{"internal/wakeup"}
+var leaves = []string{"internal/wakeup", "internal/boltfile"}
 
 // pure lists packages that decide and must not touch the world.
 var pure = []string{"topology", "ring", "rebalance/placement"}

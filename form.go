@@ -34,9 +34,8 @@ const (
 	// find a cluster; attempts never end.
 	joinBackoffMin = 100 * time.Millisecond
 	joinBackoffMax = 5 * time.Second
-	// foundListen is how long a founder listens for members of another cluster.
-	// All of them keep crash links to its voters, and dial one that is gone every
-	// 0.6 s; to other nodes the leader and some more do.
+	// foundListen is how long a founder listens for members of another cluster:
+	// its voters ask every 0.5 s for nodes that are not there.
 	foundListen = 700 * time.Millisecond
 )
 

@@ -341,6 +341,7 @@ func (g *Gossip) SetPeers(peers []Peer, leader string, voters []string) {
 	}
 	if g.links != nil {
 		g.links.want(targets(g.self.UUID, peers, leader, voters))
+		g.links.look(absent(g.self.UUID, peers, voters))
 	}
 }
 

@@ -37,17 +37,17 @@ const (
 	tellAgain = time.Second
 	// handshakeTimeout bounds a handshake; a hung process never answers.
 	handshakeTimeout = 500 * time.Millisecond
-	// dialAgainMin and dialAgainMax bound the pause before a link is dialled
-	// again. A founder that was a member listens for longer than the latter.
+	// dialAgainMin and dialAgainMax bound the pause before a link is dialled again.
 	dialAgainMin = 20 * time.Millisecond
-	dialAgainMax = 600 * time.Millisecond
+	dialAgainMax = 2 * time.Second
 	// One of these is all that is ever sent on a link after the handshake:
 	// this node leaves, or it only wants this link no longer.
 	goodbyeByte = 'G'
 	droppedByte = 'D'
 	// recheckEvery is how often a node whose links broke, and whose process
-	// is taken for gone, is asked whether it is there after all.
-	recheckEvery = time.Second
+	// is taken for gone, is asked whether it is there after all; voters ask all
+	// that are not active. A founder that was a member listens for longer.
+	recheckEvery = 500 * time.Millisecond
 )
 
 // links keeps this node's crash links.
@@ -56,6 +56,7 @@ type links struct {
 
 	mu      sync.Mutex
 	wanted  map[string]Peer // UUID → where to dial
+	away    []Peer          // whom this node asks whether they are there again
 	changed chan struct{}   // cap 1
 	crashed chan struct{}   // cap 1: somebody is taken for crashed
 	open    map[net.Conn]struct{}
@@ -95,6 +96,26 @@ func targets(self string, peers []Peer, leader string, voters []string) map[stri
 		out[uuid] = active[uuid]
 	}
 	return out
+}
+
+// absent returns the peers that a voter looks for, and nobody else: those that are
+// not active. One that comes back with an empty disk, and would found its cluster
+// again, hears by it that there is one. Pure.
+func absent(self string, peers []Peer, voters []string) []Peer {
+	if !slices.Contains(voters, self) {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(peers), func(p Peer) bool { return p.Active || p.UUID == self })
+}
+
+// look sets the peers to look for.
+func (l *links) look(away []Peer) {
+	l.mu.Lock()
+	l.away = away
+	l.mu.Unlock()
+	if len(away) > 0 {
+		signal(l.crashed)
+	}
 }
 
 // want sets the peers to keep links to.
@@ -220,45 +241,67 @@ func (l *links) drop(all context.Context, conn net.Conn) {
 // recheck asks, until ctx ends, every node that is taken for crashed whether
 // that very incarnation is there after all. Nothing else would clear a node
 // whose links broke for another reason and whose probes were answered all along.
-// While nobody is taken for crashed it sleeps.
+// While nobody is taken for crashed, and nobody looked for, it sleeps.
 func (l *links) recheck(ctx context.Context) {
 	tick := time.NewTicker(recheckEvery)
 	defer tick.Stop()
 	tick.Stop()
+	ticking := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.crashed:
-			tick.Reset(recheckEvery)
+			if !ticking { // who is crashed or away is said more often than that
+				tick.Reset(recheckEvery)
+			}
+			ticking = true
 			continue
 		case <-tick.C:
 		}
-		if !l.askCrashed(ctx) {
+		if !l.askAround(ctx) {
 			tick.Stop()
+			ticking = false
 		}
 	}
 }
 
-// askCrashed asks every node that is taken for crashed once, and reports
-// whether there is any.
-func (l *links) askCrashed(ctx context.Context) (found bool) {
-	for _, m := range l.g.Members() {
-		if m.Evidence != topology.EvidenceCrash {
-			continue
-		}
-		found = true
-		dctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-		if conn, err := l.g.c.Links.Dial(dctx, m.RaftAddr); err == nil {
-			h, err := l.greet(conn, m.UUID, true)
-			_ = conn.Close()
-			if err == nil && h.UUID == m.UUID {
-				l.g.update(func(t *table) bool { return t.answered(h.UUID, h.Incarnation) })
-			}
-		}
-		cancel()
+// askAround asks every node that is taken for crashed or looked for once, all at
+// the same time, and reports whether there is any.
+func (l *links) askAround(ctx context.Context) (found bool) {
+	l.mu.Lock()
+	away := l.away
+	l.mu.Unlock()
+	ask := make(map[string]string, len(away)) // UUID → where
+	for _, p := range away {
+		ask[p.UUID] = p.RaftAddr
 	}
-	return found
+	for _, m := range l.g.Members() {
+		if m.Evidence == topology.EvidenceCrash {
+			ask[m.UUID] = m.RaftAddr
+		}
+	}
+	var wg sync.WaitGroup
+	for uuid, addr := range ask {
+		wg.Go(func() { l.ask(ctx, uuid, addr) })
+	}
+	wg.Wait()
+	return len(ask) > 0
+}
+
+// ask asks whoever is at an address whether it is a node, and notes that it is.
+func (l *links) ask(ctx context.Context, uuid, addr string) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	conn, err := l.g.c.Links.Dial(ctx, addr)
+	if err != nil {
+		return
+	}
+	h, err := l.greet(conn, uuid, true)
+	_ = conn.Close()
+	if err == nil && h.UUID == uuid {
+		l.g.update(func(t *table) bool { return t.answered(h.UUID, h.Incarnation) })
+	}
 }
 
 // watch blocks until the link ends, and gives evidence if a crash ended it.

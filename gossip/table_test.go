@@ -178,6 +178,20 @@ func cmpString(a, b string) int {
 	return 0
 }
 
+func TestAbsent(t *testing.T) {
+	t.Parallel()
+	peers := []Peer{{UUID: "a", Active: true}, {UUID: "b"}, {UUID: "c"}}
+	if got := absent("a", peers, []string{"a", "b"}); len(got) != 2 || got[0].UUID != "b" || got[1].UUID != "c" {
+		t.Errorf("a voter looks for %v", got)
+	}
+	if got := absent("c", peers, []string{"a", "c"}); len(got) != 1 || got[0].UUID != "b" {
+		t.Errorf("a voter that is not active itself looks for %v", got)
+	}
+	if got := absent("a", peers, []string{"b"}); got != nil {
+		t.Errorf("who does not vote looks for %v", got)
+	}
+}
+
 func TestTargets(t *testing.T) {
 	t.Parallel()
 	var peers []Peer

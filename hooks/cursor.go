@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -17,6 +18,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/skshohagmiah/clusterkit/internal/boltfile"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -68,6 +70,9 @@ func OpenFile(dir, uuid string) (f *File, err error) {
 		return file, err
 	}
 	err = protect(func() error {
+		if err := boltfile.VerifyFreelist(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		// The free list stays in the file: without it bbolt walks all pages on
 		// a goroutine of its own, where nobody can recover from a damaged one.
 		f.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: cursorLockWait, FreelistType: bbolt.FreelistMapType, OpenFile: open})

@@ -78,7 +78,7 @@ func TestWhatWasPromisedIsNotForgotten(t *testing.T) {
 		"the vote, misnamed": {func(t *testing.T, dir string) { misname(t, dir, keyVotedFor) }, []string{logFile, "nobody wrote", "wipe"}},
 		"the last transaction": {func(t *testing.T, dir string) {
 			at := newestMeta(t, filepath.Join(dir, logFile))
-			flipByte(t, filepath.Join(dir, logFile), at+metaAt+48)
+			flipByte(t, filepath.Join(dir, logFile), at+16+48)
 		}, []string{logFile, "written last", "checksum", "wipe"}},
 	}
 	for name, tt := range tests {
@@ -114,7 +114,7 @@ func newestMeta(t *testing.T, path string) int64 {
 		t.Fatal(err)
 	}
 	page := os.Getpagesize()
-	txid := func(at int) uint64 { return binary.NativeEndian.Uint64(b[at+metaAt+48:]) }
+	txid := func(at int) uint64 { return binary.NativeEndian.Uint64(b[at+16+48:]) }
 	if txid(0) > txid(page) {
 		return 0
 	}

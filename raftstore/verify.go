@@ -14,6 +14,8 @@ import (
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 	bbolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/skshohagmiah/clusterkit/internal/boltfile"
 )
 
 // openBolt opens or creates the log and ties it to the identity.
@@ -79,6 +81,9 @@ func tryVerify(path string, size int64) (err error) {
 // panic or a memory fault can be recovered, before bbolt's own check looks for
 // the rest: pages that are in use and free at once.
 func verify(path string, size int64) (err error) {
+	if err := boltfile.VerifyFreelist(path); err != nil {
+		return err
+	}
 	o := boltOptions()
 	o.ReadOnly, o.PreLoadFreelist = true, true
 	db, err := bbolt.Open(path, dbMode, o)
@@ -86,7 +91,7 @@ func verify(path string, size int64) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := verifyMeta(path); err != nil {
+	if err := boltfile.VerifyMetas(path); err != nil {
 		return err
 	}
 	tx, err := db.Begin(false)

@@ -85,7 +85,7 @@ func (c Found) Validate() error {
 	case !validID(c.ClusterID):
 		return fmt.Errorf("ClusterID %.80q: use 1 to %d of A-Z a-z 0-9 . _ -", c.ClusterID, maxIDBytes)
 	case !printable(c.Hash, maxIDBytes):
-		return fmt.Errorf("Hash %.80q: use at most %d printable bytes", c.Hash, maxIDBytes)
+		return fmt.Errorf("hash function %.80q: use at most %d printable bytes", c.Hash, maxIDBytes)
 	}
 	return c.Config.Validate()
 }
