@@ -58,9 +58,9 @@ func (s *Store) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return s.g.failure() // what came first counts
 		case <-s.ending:
-			return nil
+			return s.g.failure()
 		case <-s.g.failed:
 			return s.g.err
 		case leading := <-s.raft.LeaderCh():

@@ -67,7 +67,7 @@ func TestAFreelistLongerThanItsFileIsRefused(t *testing.T) {
 	at := freelist(whole)
 	for name, damage := range map[string]func([]byte){
 		"a count":               func(b []byte) { b[at+11] = 0xdb },
-		"a length of its own":   func(b []byte) { copy(b[at+10:], []byte{0xff, 0xff}) },
+		"a length of its own":   func(b []byte) { copy(b[at+10:], []byte{0xff, 0xff}); b[at+16+4] = 1 },
 		"pages beyond the file": func(b []byte) { b[at+13] = 0xff },
 	} {
 		b := append([]byte{}, whole...)
