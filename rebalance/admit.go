@@ -22,7 +22,13 @@ func Admit(t *topology.Topology, members []topology.Member, n topology.Node) err
 	if old := t.Node(n.ID); old != nil && old.UUID != n.UUID {
 		m, seen := known[old.UUID]
 		alive := seen && m.Incarnation >= old.Incarnation && (m.State == topology.MemberAlive || m.State == topology.MemberSuspect)
-		if old.State == topology.NodeActive || alive {
+		// Two processes cannot have one address: the old one is gone, with its disk,
+		// and will be down in a moment.
+		gone := old.RaftAddr == n.RaftAddr
+		switch {
+		case gone && (old.State == topology.NodeActive || alive):
+			return fmt.Errorf("%w: NodeID %s was at %s before, with another DataDir, and is not known to be down yet", ErrNotSeen, n.ID, n.RaftAddr)
+		case old.State == topology.NodeActive || alive:
 			return fmt.Errorf("NodeID %s is in use by a node at %s (this one is at %s): choose another NodeID, or stop that node first",
 				n.ID, old.RaftAddr, n.RaftAddr)
 		}

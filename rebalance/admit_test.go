@@ -25,6 +25,7 @@ func TestAdmit(t *testing.T) {
 		{"not seen yet", fresh, nil, ErrNotSeen.Error()},
 		{"seen in another incarnation", with(func(n *topology.Node) { n.Incarnation = 2 }), seen, ErrNotSeen.Error()},
 		{"an id in use", with(func(n *topology.Node) { n.ID = id(0) }), seen, "NodeID node-00 is in use by a node at node-00:2"},
+		{"an id in use, at its own address", with(func(n *topology.Node) { n.ID, n.RaftAddr = id(0), "node-00:2" }), seen, ErrNotSeen.Error() + ": NodeID node-00 was at node-00:2"},
 		{"the id of a node that is down", with(func(n *topology.Node) { n.ID = id(1) }), seen, ""},
 		{"an address in use", with(func(n *topology.Node) { n.RaftAddr = "node-00:2" }), seen, "RaftAddr node-00:2 is in use by node node-00"},
 		{"no id", with(func(n *topology.Node) { n.ID = "" }), seen, "node ID"},
