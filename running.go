@@ -12,7 +12,6 @@ import (
 
 	"github.com/skshohagmiah/clusterkit/gossip"
 	"github.com/skshohagmiah/clusterkit/hooks"
-	"github.com/skshohagmiah/clusterkit/internal/wakeup"
 	"github.com/skshohagmiah/clusterkit/lease"
 	"github.com/skshohagmiah/clusterkit/peer"
 	"github.com/skshohagmiah/clusterkit/raftstore"
@@ -43,12 +42,9 @@ type running struct {
 	electWake chan struct{} // cap 1: the leader may have died
 }
 
-const (
-	// voterEvery is how often the leader looks after the Raft configuration when
-	// nothing happens, and otherEvery how often another node looks whether it leads.
-	voterEvery = time.Second
-	otherEvery = 5 * time.Second
-)
+// voterEvery is how often the leader looks after the Raft configuration when
+// nothing happens.
+const voterEvery = time.Second
 
 // tellTimeout bounds the telling of evidence: after it the news is old.
 const tellTimeout = time.Second
@@ -271,14 +267,10 @@ func (r *running) watchGossip(ctx context.Context) error {
 func (r *running) reconcileVoters(ctx context.Context) error {
 	published, cancel := r.kit.published.subscribe()
 	defer cancel()
-	led, cancelLed := r.store.LeadershipChanges()
-	defer cancelLed()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	tick := time.NewTicker(voterEvery)
+	defer tick.Stop()
 	for {
-		timer.Reset(otherEvery)
 		if _, leading := r.store.Leading(); leading {
-			timer.Reset(wakeup.Next(voterEvery, time.Now()))
 			alive := make(map[string]bool)
 			for _, m := range r.gossip.Members() {
 				alive[m.UUID] = m.State == topology.MemberAlive || m.State == topology.MemberSuspect
@@ -289,8 +281,7 @@ func (r *running) reconcileVoters(ctx context.Context) error {
 		}
 		select {
 		case <-published:
-		case <-led:
-		case <-timer.C:
+		case <-tick.C:
 		case <-ctx.Done():
 			return nil
 		}

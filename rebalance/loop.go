@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/skshohagmiah/clusterkit/internal/wakeup"
 	"github.com/skshohagmiah/clusterkit/ring"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
@@ -46,9 +45,6 @@ type Peers interface {
 const (
 	// tick is the longest the loop sleeps: every event may be lost.
 	tick = time.Second
-	// aside is the same while another node leads: there is nothing to miss but
-	// the beginning of an own leadership.
-	aside = 5 * time.Second
 	// commitTimeout bounds one commit; the outcome is looked at again anyway.
 	commitTimeout = 5 * time.Second
 	// retryAfter is the pause after a commit that failed.
@@ -124,15 +120,14 @@ func (l *Loop) Run(ctx context.Context) error {
 		if !leading {
 			memory = nil
 			l.forget()
-			timer.Reset(aside)
+			timer.Reset(tick)
 			continue
 		}
 		if current != term {
 			term, memory = current, nil
 			l.forget()
 		}
-		wait := l.round(ctx, &wg, &memory, time.Since(start))
-		timer.Reset(min(wait, wakeup.Next(tick, time.Now())))
+		timer.Reset(l.round(ctx, &wg, &memory, time.Since(start)))
 	}
 }
 

@@ -4,10 +4,7 @@
 // nothing. It never blocks and starts no goroutine.
 package wakeup
 
-import (
-	"sync"
-	"time"
-)
+import "sync"
 
 // Set is a set of cap-1 channels that are woken together. The zero value is
 // empty and ready. It is safe for concurrent use and must not be copied.
@@ -41,14 +38,6 @@ func (s *Set) Wake() {
 	for c := range s.channels {
 		Signal(c)
 	}
-}
-
-// Next returns how long it is until the next whole multiple of a period by the
-// clock, more than 0. Loops that look at something every second wait for that,
-// so that they wake an idle process together: each wake-up costs more than what
-// most of them do.
-func Next(every time.Duration, now time.Time) time.Duration {
-	return every - time.Duration(now.UnixNano())%every
 }
 
 // Signal wakes the reader of one channel of capacity 1. It does not block: a

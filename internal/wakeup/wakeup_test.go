@@ -3,7 +3,6 @@ package wakeup_test
 import (
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/skshohagmiah/clusterkit/internal/wakeup"
 )
@@ -83,17 +82,5 @@ func TestLateReaderSeesTheLast(t *testing.T) {
 		mu.Lock()
 		seen = changes
 		mu.Unlock()
-	}
-}
-
-// TestNext: whoever waits for the same period wakes at the same time.
-func TestNext(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct{ now, want time.Duration }{
-		{0, time.Second}, {1, time.Second - 1}, {time.Second - 1, 1}, {time.Second, time.Second}, {1700 * time.Millisecond, 300 * time.Millisecond},
-	} {
-		if got := wakeup.Next(time.Second, time.Unix(100, int64(c.now))); got != c.want {
-			t.Errorf("%v after a whole second: %v, want %v", c.now, got, c.want)
-		}
 	}
 }
