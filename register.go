@@ -98,12 +98,8 @@ func (r *running) findMembers(ctx context.Context) {
 		if s.UUID == r.record.UUID {
 			continue
 		}
-		addr, known := r.resolve(s.UUID)
-		if !known {
-			addr = s.Address
-		}
 		asked, cancel := context.WithTimeout(ctx, askTimeout)
-		id, err := r.client.Identity(asked, addr)
+		id, err := r.client.Identity(asked, r.addressOf(s))
 		cancel()
 		if err == nil && id.GossipAddr != "" {
 			seeds = append(seeds, id.GossipAddr)

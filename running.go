@@ -288,6 +288,15 @@ func (r *running) reconcileVoters(ctx context.Context) error {
 	}
 }
 
+// addressOf returns where a Raft server is now, as far as this node knows: the
+// Raft configuration keeps the address that the server first had.
+func (r *running) addressOf(s raftstore.Server) string {
+	if addr, known := r.resolve(s.UUID); known {
+		return addr
+	}
+	return s.Address
+}
+
 // tellVoters passes this node's evidence on to the leader and the voters: one
 // of them leads next.
 func (r *running) tellVoters(ctx context.Context, report gossip.Report) {
@@ -300,7 +309,7 @@ func (r *running) tellVoters(ctx context.Context, report gossip.Report) {
 			continue
 		}
 		told.Go(func() {
-			_ = r.client.Crash(ctx, s.Address, crash) // other witnesses tell as well
+			_ = r.client.Crash(ctx, r.addressOf(s), crash) // other witnesses tell as well
 		})
 	}
 	told.Wait()
