@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +26,7 @@ const (
 
 // Store is safe for concurrent use.
 type Store struct {
-	db *pebble.DB
+	db logged
 	// waiting counts the records that are on their way to the disk.
 	waiting atomic.Int32
 	recent  *recent
@@ -61,10 +60,11 @@ func Open(dir string, logger *slog.Logger, opts ...Option) (*Store, error) {
 		opt(s, o)
 	}
 	o.WALMinSyncInterval = s.syncInterval
-	var err error
-	if s.db, err = pebble.Open(dir, o); err != nil {
+	db, err := pebble.Open(dir, o)
+	if err != nil {
 		return nil, fmt.Errorf("store: open %s: %w (another process may be using it)", dir, err)
 	}
+	s.db = logged{db, quiet{logger}}
 	return s, nil
 }
 
@@ -130,7 +130,7 @@ func (c Commit) Wait() error {
 		return c.store.Sync()
 	}
 	defer c.store.waiting.Add(-c.count)
-	if err := errors.Join(c.batch.SyncWait(), c.batch.Close()); err != nil {
+	if err := c.store.db.wait(c.batch); err != nil {
 		return fmt.Errorf("store: write: %w", err)
 	}
 	return nil
@@ -245,19 +245,3 @@ func (s *Store) Flush() error {
 
 // DiskBytes returns the space taken on disk.
 func (s *Store) DiskBytes() uint64 { return s.db.Metrics().DiskSpaceUsage() }
-
-// quiet passes only pebble's errors on.
-type quiet struct{ logger *slog.Logger }
-
-func (q quiet) Infof(string, ...any) {}
-
-func (q quiet) Errorf(format string, args ...any) {
-	q.logger.Error("pebble", "error", fmt.Sprintf(format, args...))
-}
-
-// Fatalf must not return: pebble calls it when it cannot go on without breaking
-// its promise. A stack would tell an operator nothing.
-func (q quiet) Fatalf(format string, args ...any) {
-	q.logger.Error("store: the disk failed, this process ends: check the disk, then start it again", "error", fmt.Sprintf(format, args...))
-	os.Exit(1)
-}
