@@ -188,38 +188,6 @@ func comeBack(t *testing.T, l *lab) {
 	}
 }
 
-func TestACrashIsSeenAtNewAddresses(t *testing.T) { virtual(t, crashAtNewAddresses) }
-
-func crashAtNewAddresses(t *testing.T, l *lab) {
-	nodes := l.cluster(t, 3)
-	for i, c := range nodes {
-		o := c.settings.Options
-		if err := c.Stop(); err != nil {
-			t.Fatal(err)
-		}
-		o.Logger, o.Bootstrap = nil, false
-		o.JoinAddr = nodes[(i+1)%len(nodes)].settings.HTTPAddr
-		nodes[i] = l.start(t, o)
-		for _, c := range nodes {
-			await(t, c, o.NodeID+" to be back", func(top *Topology) bool {
-				n := top.Node(o.NodeID)
-				return n.State == topology.NodeActive && n.RaftAddr == nodes[i].settings.RaftAddr && healthy(top, 3)
-			})
-		}
-	}
-	host, _, err := net.SplitHostPort(nodes[2].settings.RaftAddr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.network.Host(host).Crash()
-	for _, c := range nodes[:2] {
-		await(t, c, "the death", func(top *Topology) bool { return top.Node("node-3").State == topology.NodeDown })
-		if n := c.Snapshot().Node("node-3"); n.Reason != topology.DownCrash {
-			t.Errorf("%s has node-3 down for %s: the witnesses' reports went to addresses of the past", c.GetMyNodeID(), n.Reason)
-		}
-	}
-}
-
 func TestHooksMakeLearnersInSync(t *testing.T) {
 	t.Parallel()
 	first := start(t, Options{NodeID: "node-1"})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/peer"
@@ -32,6 +33,7 @@ func (r *running) register(ctx context.Context) error {
 	changed, cancel := r.kit.published.subscribe()
 	defer cancel()
 	last, going := "", false
+	members := seeker{r: r}
 	for {
 		t := r.kit.Snapshot()
 		if going && t.Node(r.record.ID) == nil {
@@ -47,7 +49,7 @@ func (r *running) register(ctx context.Context) error {
 			continue
 		}
 		if !r.registered(t) {
-			err := r.registerOnce(ctx)
+			err := r.registerOnce(ctx, &members)
 			switch {
 			case ctx.Err() != nil:
 				return nil
@@ -58,7 +60,6 @@ func (r *running) register(ctx context.Context) error {
 					r.logger.Warn("cannot register yet", "error", err)
 					last = err.Error()
 				}
-				r.findMembers(ctx)
 			default:
 				last = ""
 			}
@@ -75,63 +76,17 @@ func (r *running) register(ctx context.Context) error {
 	}
 }
 
-// registerTry bounds one registration, so that a node which finds nobody
-// looks for members elsewhere.
+// registerTry bounds one registration, so that one which got lost is sent again.
 const registerTry = 2 * time.Second
 
-func (r *running) registerOnce(ctx context.Context) error {
+// registerOnce registers this node, and looks for members as long as it knows none.
+func (r *running) registerOnce(ctx context.Context, s *seeker) error {
 	ctx, cancel := context.WithTimeout(ctx, registerTry)
-	defer cancel()
+	var seeking sync.WaitGroup
+	seeking.Go(func() { s.seek(ctx) })
+	defer func() {
+		cancel()
+		seeking.Wait()
+	}()
 	return r.propose(ctx, topology.RegisterNode{Node: r.record})
-}
-
-// findMembers gives gossip new addresses to try when it knows nobody: a node
-// that restarts, perhaps at another address, asks the Raft servers that its log
-// names where they gossip, and whom its options name: all addresses in the log
-// may be old.
-func (r *running) findMembers(ctx context.Context) {
-	if r.anyMember() != "" {
-		return
-	}
-	var seeds []string
-	for _, s := range r.store.Consensus().Servers {
-		if s.UUID == r.record.UUID {
-			continue
-		}
-		asked, cancel := context.WithTimeout(ctx, askTimeout)
-		id, err := r.client.Identity(asked, r.addressOf(s))
-		cancel()
-		if err == nil && id.GossipAddr != "" {
-			seeds = append(seeds, id.GossipAddr)
-		}
-	}
-	for _, addr := range r.kit.settings.entrances() {
-		var stats struct {
-			GossipAddr string `json:"gossip_addr"`
-		}
-		asked, cancel := context.WithTimeout(ctx, askTimeout)
-		// Asked of one that has no map either. Gossip itself refuses other clusters.
-		err := r.kit.fetch(asked, addr, "/consensus/stats", &stats)
-		cancel()
-		if err == nil && stats.GossipAddr != "" {
-			seeds = append(seeds, stats.GossipAddr)
-		}
-	}
-	if len(seeds) > 0 {
-		r.gossip.AddSeeds(seeds)
-	}
-}
-
-// entrances are the HTTP addresses of members that the options name.
-func (s *settings) entrances() []string {
-	var out []string
-	if s.JoinAddr != "" {
-		out = append(out, s.JoinAddr)
-	}
-	for _, m := range s.founders {
-		if m.id != s.NodeID {
-			out = append(out, m.addr)
-		}
-	}
-	return out
 }

@@ -288,15 +288,6 @@ func (r *running) reconcileVoters(ctx context.Context) error {
 	}
 }
 
-// addressOf returns where a Raft server is now, as far as this node knows: the
-// Raft configuration keeps the address that the server first had.
-func (r *running) addressOf(s raftstore.Server) string {
-	if addr, known := r.resolve(s.UUID); known {
-		return addr
-	}
-	return s.Address
-}
-
 // tellVoters passes this node's evidence on to the leader and the voters: one
 // of them leads next.
 func (r *running) tellVoters(ctx context.Context, report gossip.Report) {
