@@ -54,18 +54,12 @@ func VerifyFreelist(path string) error {
 }
 
 func verifyFreelist(file *os.File) error {
-	var last []byte
-	for i := range int64(2) {
-		b, ok, err := readMeta(file, i)
-		if err != nil || !ok {
-			continue
-		}
-		if last == nil || binary.NativeEndian.Uint64(b[metaNumber:]) > binary.NativeEndian.Uint64(last[metaNumber:]) {
-			last = b
-		}
+	last := lastMeta(file)
+	if last == nil {
+		return nil
 	}
 	st, err := file.Stat()
-	if last == nil || err != nil {
+	if err != nil {
 		return err
 	}
 	at, page := binary.NativeEndian.Uint64(last[metaFreelist:]), uint64(binary.NativeEndian.Uint32(last[metaSize:]))
@@ -89,6 +83,21 @@ func verifyFreelist(file *os.File) error {
 		return fmt.Errorf("page %d lists %d free pages on %d, and the file has %d pages in all", at, free, 1+overflow, pages)
 	}
 	return nil
+}
+
+// lastMeta returns the newest valid description of a transaction; nil when there
+// is none.
+func lastMeta(file *os.File) (last []byte) {
+	for i := range int64(2) {
+		b, ok, err := readMeta(file, i)
+		if err != nil || !ok {
+			continue
+		}
+		if last == nil || binary.NativeEndian.Uint64(b[metaNumber:]) > binary.NativeEndian.Uint64(last[metaNumber:]) {
+			last = b
+		}
+	}
+	return last
 }
 
 // readMeta returns one of the two descriptions, and whether it is valid.
