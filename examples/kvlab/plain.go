@@ -50,7 +50,8 @@ func (h *httpKV) Delete(ctx context.Context, key string) error {
 	return h.post(ctx, "/kv/delete", map[string]string{"key": key})
 }
 
-// post tries again until a node says that it is done: a write is idempotent.
+// post tries again as long as nothing was done. A write that may be is not sent
+// again: to a node it would be another one, which undoes what came in between.
 func (h *httpKV) post(ctx context.Context, path string, body map[string]string) error {
 	b, err := json.Marshal(body)
 	if err != nil {
@@ -63,12 +64,20 @@ func (h *httpKV) post(ctx context.Context, path string, body map[string]string) 
 		case err == nil && done.Status == "ok":
 			return nil
 		case err == nil:
-			err = fmt.Errorf("the answer %d says %q", status, done.Status)
+			err = fmt.Errorf("%w: the answer %d says %q", kvapi.ErrUnknown, status, done.Status)
+		case status == 0 && !unsent(err):
+			err = fmt.Errorf("%w: %w", kvapi.ErrUnknown, err)
 		}
-		if !pause(ctx, 5*time.Millisecond) {
-			return fmt.Errorf("%w: %w", kvapi.ErrUnknown, err)
+		if errors.Is(err, kvapi.ErrUnknown) || !pause(ctx, 5*time.Millisecond) {
+			return err
 		}
 	}
+}
+
+// unsent reports whether a request without an answer did not leave at all.
+func unsent(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial" || errors.Is(err, fasthttp.ErrDialTimeout) || errors.Is(err, fasthttp.ErrNoFreeConns)
 }
 
 func (h *httpKV) Get(ctx context.Context, key string) (string, bool, error) {
@@ -110,7 +119,14 @@ func (h *httpKV) do(ctx context.Context, method, path string, body []byte, into 
 		return 0, err
 	}
 	if status = resp.StatusCode(); status != fasthttp.StatusOK {
-		return status, fmt.Errorf("%d %.200s", status, resp.Body())
+		err := fmt.Errorf("%d %.200s", status, resp.Body())
+		var answer struct {
+			Error struct{ Code string }
+		}
+		if json.Unmarshal(resp.Body(), &answer) != nil || answer.Error.Code == kvapi.CodeUnknown {
+			err = fmt.Errorf("%w: %w", kvapi.ErrUnknown, err)
+		}
+		return status, err
 	}
 	return status, json.Unmarshal(resp.Body(), into)
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/skshohagmiah/clusterkit/examples/internal/kvapi"
 	"github.com/skshohagmiah/clusterkit/internal/procs"
 )
 
@@ -130,10 +131,16 @@ func fill(ctx context.Context, client kv, from, to int) error {
 	return each(from, to, func(i int) error {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
-		if err := client.Set(ctx, "run-"+strconv.Itoa(i), "value-"+strconv.Itoa(i)); err != nil {
-			return fmt.Errorf("write %d: %w", i, err)
+		for {
+			err := client.Set(ctx, "run-"+strconv.Itoa(i), "value-"+strconv.Itoa(i))
+			if err == nil {
+				return nil
+			}
+			// Nobody else writes the key, so that to write it again changes nothing.
+			if !errors.Is(err, kvapi.ErrUnknown) || !pause(ctx, 5*time.Millisecond) {
+				return fmt.Errorf("write %d: %w", i, err)
+			}
 		}
-		return nil
 	})
 }
 

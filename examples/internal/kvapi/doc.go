@@ -16,13 +16,17 @@ import (
 
 // Errors of a Store that a client may act on. Any other is answered as internal.
 var (
-	// ErrUnknown: the write may be stored or not; to write the same again is safe.
-	ErrUnknown = errors.New("the outcome is unknown: the write may be stored or not; send it again")
+	// ErrUnknown: the write may be stored or not. To write the same again is another
+	// write, which is safe where nobody else writes the key.
+	ErrUnknown = errors.New("the outcome is unknown: the write may be stored or not: read the key, or write it again if nobody else does")
 	// ErrUnavailable: nothing was done, since too few nodes answered in time.
 	ErrUnavailable = errors.New("the partition has no primary that answers: try again")
 	// ErrBusy: nothing was done, since too much is under way.
 	ErrBusy = errors.New("too many requests are under way: try again later")
 )
+
+// CodeUnknown is the code of ErrUnknown in an answer.
+const CodeUnknown = "outcome_unknown"
 
 // Written is the answer to a write.
 type Written struct {

@@ -239,7 +239,7 @@ func (a *api) failed(err error) answer {
 	code := ""
 	switch {
 	case errors.Is(err, ErrUnknown):
-		code = "outcome_unknown"
+		code = CodeUnknown
 	case errors.Is(err, ErrUnavailable):
 		code = "unavailable"
 	case errors.Is(err, ErrBusy):

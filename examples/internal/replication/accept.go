@@ -69,6 +69,9 @@ func (n *Node) handle(batch []wire.Message, reply wire.Reply) {
 		case kindTail:
 			kind, body := n.tail(m.Body)
 			reply(m.ID, kind, body)
+		case kindLedger:
+			kind, body := n.learnLedger(m.Body)
+			reply(m.ID, kind, body)
 		case kindAsk:
 			n.answerAsk(m, reply)
 		default:
@@ -137,7 +140,8 @@ func (n *Node) admit(messages []writeMessage) (stale []uint64, commit store.Comm
 	records := make([]store.Record, 0, len(messages))
 	for k := range messages {
 		m := &messages[k]
-		f := &parts[m.record.Partition].fence
+		p := parts[m.record.Partition]
+		f := &p.fence
 		f.raise(t.Partitions[m.record.Partition].Epoch)
 		if !f.raise(m.epoch) {
 			stale[k] = f.epoch
@@ -146,6 +150,7 @@ func (n *Node) admit(messages []writeMessage) (stale []uint64, commit store.Comm
 		records = append(records, m.record)
 		f.settle(m.settled)
 		f.keep(m.record.Key, m.record.Version)
+		p.ledger.note(m.stamp, m.low, m.record.Version.Epoch, nil)
 	}
 	commit, err = n.c.Store.Apply(records...)
 	return stale, commit, err
@@ -189,6 +194,9 @@ func (n *Node) tail(body []byte) (kind byte, answer []byte) {
 		p.fence.keep(key, w.record.Version) // an earlier primary's own
 	}
 	var a tailAnswer
+	if m.after == "" {
+		a.ledger = p.ledger.append(nil)
+	}
 	size := 0
 	for _, key := range p.fence.unsettled() {
 		if key <= m.after {
@@ -210,6 +218,27 @@ func (n *Node) tail(body []byte) (kind byte, answer []byte) {
 	return answerOK, a.append(nil)
 }
 
+// learnLedger takes over what a new primary knows of the writes that a partition
+// took.
+func (n *Node) learnLedger(body []byte) (kind byte, answer []byte) {
+	m, err := decodeLedger(body)
+	t := n.c.Cluster.Snapshot()
+	if err != nil || m.partition >= len(t.Partitions) {
+		return answerFailed, []byte(errMalformed.Error())
+	}
+	p := n.part(m.partition)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fence.raise(t.Partitions[m.partition].Epoch)
+	if !p.fence.raise(m.epoch) {
+		return answerStale, binary.AppendUvarint(nil, p.fence.epoch)
+	}
+	if err := p.ledger.merge(m.ledger); err != nil {
+		return answerFailed, []byte(err.Error())
+	}
+	return answerOK, nil
+}
+
 // answerAsk has a client's request, which another node forwarded, answered
 // here or not at all.
 func (n *Node) answerAsk(m wire.Message, reply wire.Reply) {
@@ -228,7 +257,7 @@ func (n *Node) answerAsk(m wire.Message, reply wire.Reply) {
 		defer func() { <-n.asked }()
 		ctx, cancel := context.WithTimeout(n.ctx, within)
 		defer cancel()
-		value, err := n.here(ctx, req)
+		value, err := n.here(ctx, &req)
 		kind, body := encodeOutcome(value, err)
 		reply(m.ID, kind, body)
 	}

@@ -14,13 +14,14 @@ import (
 type Client struct {
 	topology *client.Client
 	peers    *wire.Pool
+	sender   *sender
 }
 
 // NewClient returns a client that routes by the map, whose service must be the
 // nodes' Config.Service, and makes its connections by dial, nil for the
 // machine's network. Close it before the map.
 func NewClient(topology *client.Client, dial access.DialFunc) *Client {
-	c := &Client{topology: topology}
+	c := &Client{topology: topology, sender: newSender()}
 	c.peers = wire.NewPool(streamPath, c.locate, dial)
 	return c
 }
@@ -38,10 +39,13 @@ func (c *Client) locate(node string) (addr, to string) {
 
 // Do has a request answered by the primary of its key, and tries until ctx
 // ends. A write that was sent and not answered is sent again under a higher
-// epoch only, see Request. Errors: ErrUnknown for a write that may be stored,
-// ErrUnavailable if nothing was done.
+// epoch only, see Request, and is carried out once. Errors: ErrUnknown for a
+// write that may be stored, ErrUnavailable if nothing was done.
 func (c *Client) Do(ctx context.Context, req Request) (Answer, error) {
-	unsure := false
+	if req.Op != Get {
+		req.stamp = c.sender.begin()
+		defer c.sender.end(req.stamp)
+	}
 	lost := uint64(0) // the highest epoch under which a write was sent and not answered
 	for {
 		var a Answer
@@ -49,10 +53,13 @@ func (c *Client) Do(ctx context.Context, req Request) (Answer, error) {
 			if req.Op != Get && t.Epoch <= lost {
 				return client.NotPrimary("")
 			}
-			req.epoch = t.Epoch
+			req.epoch, req.low = t.Epoch, c.sender.lowest()
 			value, answered, err := c.ask(ctx, t.Node, req.append(nil))
 			if !answered {
 				lost = t.Epoch
+			}
+			if req.first == 0 && (!answered || errors.Is(err, ErrUnknown)) {
+				req.first = t.Epoch
 			}
 			a = Answer{Node: t.Node, Partition: t.Partition, Found: err == nil && req.Op == Get, Value: value}
 			return verdict(err)
@@ -60,13 +67,13 @@ func (c *Client) Do(ctx context.Context, req Request) (Answer, error) {
 		switch {
 		case err == nil:
 			return a, nil
-		case errors.Is(err, client.ErrUnknown):
-			unsure = req.Op != Get
-		case !errors.Is(err, client.ErrUnavailable) && !errors.Is(err, client.ErrNoMap):
+		case errors.Is(err, errForgotten):
+			return Answer{}, ErrUnknown
+		case !errors.Is(err, client.ErrUnknown) && !errors.Is(err, client.ErrUnavailable) && !errors.Is(err, client.ErrNoMap):
 			return Answer{}, err
 		}
 		if ctx.Err() != nil {
-			if unsure {
+			if req.first != 0 && req.Op != Get {
 				return Answer{}, errors.Join(ErrUnknown, err)
 			}
 			return Answer{}, errors.Join(ErrUnavailable, err)

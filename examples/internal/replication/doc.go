@@ -12,11 +12,11 @@
 //	       settle  the epoch is still ours: acknowledge; otherwise say so
 //
 // Rules, each with its reason, are in the README of examples/server-side:
-// fence (fence.go), write (write.go), accept (accept.go), open (open.go), copy
+// fence (fence.go), once (stamp.go), write (write.go), accept (accept.go), open (open.go), copy
 // (source.go, learn.go), read (read.go), route (route.go).
 //
 // Decisions are functions of a topology (route.go, needed) or of the state of
 // one partition (fence.go). The package never acknowledges what a replica may
-// lack, never serves from a partition whose epoch it has not opened, and never
-// sends a forwarded request on.
+// lack, never serves from a partition whose epoch it has not opened, never carries a
+// write out twice, and never sends a forwarded request on.
 package replication

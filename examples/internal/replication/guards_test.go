@@ -111,7 +111,7 @@ func TestOnlyAnAnswerIsAnAcknowledgement(t *testing.T) {
 			a.set("key", "one")
 			l.Commit(other.Registration(c.replica(t, l)))
 			written := make(chan error, 1)
-			go func() { written <- a.write(t.Context(), 0, 0, "key", []byte("two"), false) }()
+			go func() { written <- a.write(t.Context(), 0, &Request{Op: Set, Key: "key", Value: []byte("two")}) }()
 			if c.end != nil {
 				for !strings.HasSuffix(a.contents(0)["key"], " two") {
 					<-time.After(time.Millisecond)

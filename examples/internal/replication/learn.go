@@ -59,6 +59,7 @@ func (n *Node) drop(i int) error {
 	p := n.part(i)
 	p.mu.Lock()
 	p.fence.forget()
+	p.ledger = ledger{}
 	p.mu.Unlock()
 	return n.c.Store.Drop(i)
 }
@@ -76,6 +77,7 @@ func (n *Node) learn(ctx context.Context, t clusterkit.Transition) error {
 	// arrive after this.
 	p.fence.raise(t.Epoch)
 	p.fence.forget()
+	p.ledger = ledger{}
 	p.mu.Unlock()
 	start, cancel := context.WithTimeout(ctx, learnWithin)
 	defer cancel()
@@ -180,6 +182,10 @@ func (n *Node) install(p *partition, c *copyState, m wire.Message) (last bool, e
 		c.after = records[len(records)-1].Key
 		c.count += uint64(len(records))
 		where.To = c.after
+	case copyLedger:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return false, p.ledger.merge(m.Body)
 	case copyEnd:
 		f := fields{b: m.Body}
 		if count := f.uvarint(); f.bad || count != c.count {

@@ -9,9 +9,10 @@ import (
 
 // Kinds of requests between nodes.
 const (
-	kindWrite byte = iota + 1 // a record for a replica
-	kindTail                  // what may not be settled, for a new primary
-	kindAsk                   // a client's request, for the primary
+	kindWrite  byte = iota + 1 // a record for a replica
+	kindTail                   // what may not be settled, for a new primary
+	kindAsk                    // a client's request, for the primary
+	kindLedger                 // which writes a partition took, for a replica
 )
 
 // Kinds of answers.
@@ -23,6 +24,7 @@ const (
 	answerBusy            // too much under way: nothing was done
 	answerUnknown         // it may be done or not
 	answerFailed          // nothing was done, for the reason given
+	answerForgotten       // it may be done or not, and nobody knows any more
 )
 
 var errMalformed = errors.New("replication: a malformed message")
@@ -34,6 +36,8 @@ type writeMessage struct {
 	epoch uint64
 	// settled is the version up to which every replica has every write.
 	settled store.Version
+	stamp   stamp
+	low     uint64 // see sender.lowest
 	record  store.Record
 }
 
@@ -41,6 +45,8 @@ func (m *writeMessage) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, m.epoch)
 	b = binary.AppendUvarint(b, m.settled.Epoch)
 	b = binary.AppendUvarint(b, m.settled.Sequence)
+	b = m.stamp.append(b)
+	b = binary.AppendUvarint(b, m.low)
 	return store.AppendRecord(b, &m.record)
 }
 
@@ -48,6 +54,7 @@ func decodeWrite(b []byte) (m writeMessage, err error) {
 	f := fields{b: b}
 	m.epoch = f.uvarint()
 	m.settled = store.Version{Epoch: f.uvarint(), Sequence: f.uvarint()}
+	m.stamp, m.low = f.stamp(), f.uvarint()
 	if f.bad {
 		return m, errMalformed
 	}
@@ -87,6 +94,7 @@ func decodeTail(b []byte) (m tailMessage, err error) {
 type tailAnswer struct {
 	more    bool
 	records []store.Record
+	ledger  []byte // of the first page, and nil of others
 }
 
 func (a *tailAnswer) append(b []byte) []byte {
@@ -95,7 +103,12 @@ func (a *tailAnswer) append(b []byte) []byte {
 		more = 1
 	}
 	b = append(b, more)
-	return appendRecords(b, a.records)
+	b = binary.AppendUvarint(b, uint64(len(a.ledger)))
+	b = append(b, a.ledger...)
+	for i := range a.records {
+		b = store.AppendRecord(b, &a.records[i])
+	}
+	return b
 }
 
 func decodeTailAnswer(b []byte) (a tailAnswer, err error) {
@@ -103,15 +116,29 @@ func decodeTailAnswer(b []byte) (a tailAnswer, err error) {
 		return a, errMalformed
 	}
 	a.more = b[0] == 1
-	a.records, err = decodeRecords(b[1:])
+	f := fields{b: b[1:]}
+	if a.ledger = f.take(f.uvarint()); f.bad {
+		return a, errMalformed
+	}
+	a.records, err = decodeRecords(f.b)
 	return a, err
 }
 
-func appendRecords(b []byte, records []store.Record) []byte {
-	for i := range records {
-		b = store.AppendRecord(b, &records[i])
-	}
-	return b
+// ledgerMessage is what a new primary knows of the writes that a partition took.
+type ledgerMessage struct {
+	partition int
+	epoch     uint64
+	ledger    []byte
+}
+
+func (m *ledgerMessage) append(b []byte) []byte {
+	t := tailMessage{partition: m.partition, epoch: m.epoch, after: string(m.ledger)}
+	return t.append(b)
+}
+
+func decodeLedger(b []byte) (m ledgerMessage, err error) {
+	t, err := decodeTail(b)
+	return ledgerMessage{partition: t.partition, epoch: t.epoch, ledger: []byte(t.after)}, err
 }
 
 func decodeRecords(b []byte) (records []store.Record, err error) {
@@ -128,6 +155,9 @@ func decodeRecords(b []byte) (records []store.Record, err error) {
 func (r *Request) append(b []byte) []byte {
 	b = append(b, byte(r.Op))
 	b = binary.AppendUvarint(b, r.epoch)
+	b = r.stamp.append(b)
+	b = binary.AppendUvarint(b, r.low)
+	b = binary.AppendUvarint(b, r.first)
 	b = binary.AppendUvarint(b, uint64(len(r.Key)))
 	b = append(b, r.Key...)
 	return append(b, r.Value...)
@@ -139,6 +169,7 @@ func decodeRequest(b []byte) (r Request, err error) {
 	}
 	f := fields{b: b[1:]}
 	r.Op, r.epoch = Op(b[0]), f.uvarint()
+	r.stamp, r.low, r.first = f.stamp(), f.uvarint(), f.uvarint()
 	r.Key = string(f.take(f.uvarint()))
 	if f.bad || r.Op < Get || r.Op > Delete || r.Op != Set && len(f.b) > 0 {
 		return r, errMalformed
@@ -162,6 +193,12 @@ func (f *fields) uvarint() uint64 {
 	f.b = f.b[n:]
 	return v
 }
+
+func (s stamp) append(b []byte) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(b, s.origin), s.number)
+}
+
+func (f *fields) stamp() stamp { return stamp{origin: f.uvarint(), number: f.uvarint()} }
 
 func (f *fields) take(n uint64) []byte {
 	if n > uint64(len(f.b)) {

@@ -14,7 +14,7 @@ var sample = store.Record{Partition: 9, Version: store.Version{Epoch: 2, Sequenc
 
 func TestMessagesComeBack(t *testing.T) {
 	t.Parallel()
-	w := writeMessage{epoch: 3, settled: store.Version{Epoch: 2, Sequence: 299}, record: sample}
+	w := writeMessage{epoch: 3, settled: store.Version{Epoch: 2, Sequence: 299}, stamp: stamp{origin: 1 << 63, number: 7}, low: 6, record: sample}
 	if got, err := decodeWrite(w.append(nil)); err != nil || !reflect.DeepEqual(got, w) {
 		t.Errorf("got %v, %v", got, err)
 	}
@@ -22,16 +22,20 @@ func TestMessagesComeBack(t *testing.T) {
 	if got, err := decodeTail(tail.append(nil)); err != nil || got != tail {
 		t.Errorf("got %v, %v", got, err)
 	}
-	a := tailAnswer{more: true, records: []store.Record{sample, sample}}
+	a := tailAnswer{more: true, ledger: []byte("ledger"), records: []store.Record{sample, sample}}
 	if got, err := decodeTailAnswer(a.append(nil)); err != nil || !reflect.DeepEqual(got, a) {
 		t.Errorf("got %v, %v", got, err)
 	}
-	for _, r := range []Request{{Op: Get, Key: "k", Value: []byte{}}, {Op: Set, Key: "", Value: []byte("v"), epoch: 300}, {Op: Delete, Key: "k", Value: []byte{}}} {
+	k := ledgerMessage{partition: 9, epoch: 3, ledger: []byte("ledger")}
+	if got, err := decodeLedger(k.append(nil)); err != nil || !reflect.DeepEqual(got, k) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, r := range []Request{{Op: Get, Key: "k", Value: []byte{}}, {Op: Set, Key: "", Value: []byte("v"), epoch: 300, stamp: stamp{origin: 9, number: 300}, low: 299, first: 2}, {Op: Delete, Key: "k", Value: []byte{}}} {
 		if got, err := decodeRequest(r.append(nil)); err != nil || !reflect.DeepEqual(got, r) {
 			t.Errorf("got %v, %v", got, err)
 		}
 	}
-	for _, err := range []error{nil, errAbsent, errNotPrimary, ErrBusy, ErrUnknown} {
+	for _, err := range []error{nil, errAbsent, errNotPrimary, ErrBusy, ErrUnknown, errForgotten} {
 		kind, body := encodeOutcome([]byte("v"), err)
 		if value, got := decodeOutcome(kind, body); !errors.Is(got, err) || err == nil && string(value) != "v" {
 			t.Errorf("%v came back as %q, %v", err, value, got)
@@ -50,6 +54,7 @@ func FuzzMessages(f *testing.F) {
 	f.Add(w.append(nil))
 	f.Add((&tailMessage{partition: 1, epoch: 2, after: "a"}).append(nil))
 	f.Add((&tailAnswer{records: []store.Record{sample}}).append(nil))
+	f.Add((&ledgerMessage{partition: 1, epoch: 2, ledger: []byte{1, 1, 2, 3, 4, 1, 5}}).append(nil))
 	f.Add((&Request{Op: Set, Key: "k", Value: []byte("v")}).append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fuzz.Memory(t, len(b), 64, func() {
@@ -57,6 +62,9 @@ func FuzzMessages(f *testing.F) {
 			_, _ = decodeTail(b)
 			_, _ = decodeTailAnswer(b)
 			_, _ = decodeRequest(b)
+			if m, err := decodeLedger(b); err == nil {
+				_ = new(ledger).merge(m.ledger)
+			}
 		})
 		if len(b) > 0 {
 			// Whatever a node answers is an outcome, and passed on it is the same.

@@ -36,9 +36,12 @@ var (
 	ErrBusy        = kvapi.ErrBusy
 )
 
-// errNotPrimary: this node is not, or no longer, the one to answer. What it
-// began may be done or not.
+// errNotPrimary: this node is not, or no longer, the one to answer. Unless
+// ErrUnknown comes with it, nothing was done.
 var errNotPrimary = errors.New("replication: not the primary")
+
+// errForgotten: whether the write is done cannot be known any more, by anybody.
+var errForgotten = errors.New("replication: whether this write was carried out before is not known any more")
 
 // errClosed: the node was closed.
 var errClosed = errors.New("replication: the node is closed")
@@ -82,6 +85,7 @@ type Node struct {
 	work    chan func()   // for a goroutine of spawn that waits
 	idle    atomic.Int32  // how many do
 	retired atomic.Bool
+	sender  *sender
 
 	mu     sync.Mutex
 	closed bool
@@ -97,8 +101,9 @@ type partition struct {
 	// mu makes one step of: look at the topology and at the fence, give out a
 	// version, make a record visible in the store. It is never held while
 	// waiting for the disk or for another node.
-	mu    sync.Mutex
-	fence fence
+	mu     sync.Mutex
+	fence  fence
+	ledger ledger
 	// pending are the newest writes under way, by key: they are visible in
 	// the store and not acknowledged yet.
 	pending map[string]*write
@@ -121,7 +126,7 @@ func New(c Config) *Node {
 		copies: &http.Client{Transport: &http.Transport{
 			DialContext: c.Dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: 10 * time.Second, ResponseHeaderTimeout: sourceWithin + time.Second,
 		}},
-		writes: make(chan struct{}, maxWrites), asked: make(chan struct{}, maxAsked), work: make(chan func()),
+		writes: make(chan struct{}, maxWrites), asked: make(chan struct{}, maxAsked), work: make(chan func()), sender: newSender(),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.peers = wire.NewPool(streamPath, n.locate, c.Dial)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/skshohagmiah/clusterkit"
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
+	"github.com/skshohagmiah/clusterkit/examples/internal/wire"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -48,8 +49,9 @@ func (n *Node) open(p *partition, epoch uint64) <-chan struct{} {
 // acknowledged, are on this node and not on others, or on others and not
 // here. Each would show or vanish with the next failover. So every in-sync
 // replica names its unsettled records, and from then on refuses the older
-// epoch; the newest version of each goes to all. It costs one round trip when
-// nothing was under way.
+// epoch; the newest version of each goes to all. What each of them knows of the
+// writes that were taken goes to all as well: their senders may send them again.
+// It costs two round trips when nothing was under way.
 func (n *Node) settle(ctx context.Context, p *partition, epoch uint64) error {
 	if err := n.bind(); err != nil {
 		return err
@@ -71,6 +73,9 @@ func (n *Node) settle(ctx context.Context, p *partition, epoch uint64) error {
 		return err
 	}
 	if err := n.passAll(ctx, p, epoch, keys); err != nil {
+		return err
+	}
+	if err := n.passLedger(ctx, p, epoch); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -105,7 +110,7 @@ func (n *Node) gather(ctx context.Context, p *partition, epoch uint64, keys map[
 			if err != nil {
 				return err
 			}
-			if err := n.take(p, epoch, a.records); err != nil {
+			if err := n.take(p, epoch, a); err != nil {
 				return err
 			}
 			for i := range a.records {
@@ -119,11 +124,18 @@ func (n *Node) gather(ctx context.Context, p *partition, epoch uint64, keys map[
 }
 
 // take stores what another replica has, where it is newer.
-func (n *Node) take(p *partition, epoch uint64, records []store.Record) error {
+func (n *Node) take(p *partition, epoch uint64, a tailAnswer) error {
+	records := a.records
 	p.mu.Lock()
 	if !p.fence.raise(epoch) {
 		p.mu.Unlock()
 		return errNotPrimary
+	}
+	if len(a.ledger) > 0 {
+		if err := p.ledger.merge(a.ledger); err != nil {
+			p.mu.Unlock()
+			return err
+		}
 	}
 	for i := range records {
 		if records[i].Partition != p.index {
@@ -160,6 +172,29 @@ func (n *Node) passAll(ctx context.Context, p *partition, epoch uint64, keys map
 	}
 	passing.Wait()
 	return errors.Join(errs...)
+}
+
+// passLedger sends what this node knows of the writes that were taken to every
+// replica.
+func (n *Node) passLedger(ctx context.Context, p *partition, epoch uint64) error {
+	p.mu.Lock()
+	if p.ledger.since == 0 {
+		p.ledger.since = epoch // nobody remembers the time before
+	}
+	m := ledgerMessage{partition: p.index, epoch: epoch, ledger: p.ledger.append(nil)}
+	p.mu.Unlock()
+	t := n.c.Cluster.Snapshot()
+	to, body := targets(t, t.Partitions[p.index], n.me()), m.append(nil)
+	calls := make([]*wire.Call, len(to))
+	for k, id := range to {
+		calls[k] = n.start(id, kindLedger, body)
+	}
+	for k, id := range to {
+		if _, err := n.insist(ctx, demand{partition: p.index, epoch: epoch, node: id, kind: kindLedger, body: body}, calls[k]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pass sends the record of a key, at the version that it has, to every

@@ -163,7 +163,7 @@ func TestStalePrimaryIsRefused(t *testing.T) {
 	a.Freeze()
 	a.Fail()
 	b.set("key", "two")
-	if err := a.write(t.Context(), 0, 0, "key", []byte("stale"), false); !errors.Is(err, errNotPrimary) {
+	if err := a.write(t.Context(), 0, &Request{Op: Set, Key: "key", Value: []byte("stale")}); !errors.Is(err, errNotPrimary) {
 		t.Errorf("a write of the old primary: got %v", err)
 	}
 	if got := b.get("key"); got != "two" {
@@ -405,7 +405,7 @@ func TestAWriteIsJudgedByItsOwnEpoch(t *testing.T) {
 	l.Commit(c.Registration(c.addr())) // a learner that does not know it yet
 	l.Commit(b.Registration(hole(t)))
 	written := make(chan error, 1)
-	go func() { written <- a.write(t.Context(), 0, 0, "key", []byte("two"), false) }()
+	go func() { written <- a.write(t.Context(), 0, &Request{Op: Set, Key: "key", Value: []byte("two")}) }()
 	for c.contents(0)["key"] != "1.2 false two" {
 		<-time.After(time.Millisecond)
 	}
@@ -438,7 +438,7 @@ func TestTheSourceKnowsTheLearner(t *testing.T) {
 	l.Commit(topology.MoveStart{Partition: 0, Version: l.Partition(0).Version, From: "c", To: "d", Reason: topology.ReasonBalance})
 	// Time to copy wrongly; a slow machine makes the test weaker, not wrong.
 	<-time.After(100 * time.Millisecond)
-	if err := a.write(t.Context(), 0, 0, "late", []byte("two"), false); err != nil {
+	if err := a.write(t.Context(), 0, &Request{Op: Set, Key: "late", Value: []byte("two")}); err != nil {
 		t.Error(err)
 	}
 	if l.Partition(0).Replica("d").State != topology.ReplicaLearner {
@@ -456,7 +456,7 @@ func TestRevokedPrimaryDrains(t *testing.T) {
 	l, a, b, c := three(t, 1)
 	l.Commit(c.Registration(hole(t)))
 	written := make(chan error, 1)
-	go func() { written <- a.write(t.Context(), 0, 0, "key", []byte("one"), false) }()
+	go func() { written <- a.write(t.Context(), 0, &Request{Op: Set, Key: "key", Value: []byte("one")}) }()
 	for b.contents(0)["key"] == "" {
 		<-time.After(time.Millisecond)
 	}

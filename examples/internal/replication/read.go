@@ -20,7 +20,7 @@ func (n *Node) read(ctx context.Context, i int, key string) ([]byte, error) {
 			select {
 			case <-w.done:
 				if w.err != nil {
-					return nil, w.err
+					return nil, errNotPrimary
 				}
 				// Everybody has it. A newer write may be visible by now, but
 				// not from before this read began.

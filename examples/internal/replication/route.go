@@ -33,6 +33,10 @@ type Request struct {
 	// It must do nothing when it gets through at last: its client may have
 	// been answered through another node, and may have written anew.
 	epoch uint64
+	// stamp is a write's; low and first are what sender.lowest and ledger.find
+	// are about.
+	stamp      stamp
+	low, first uint64
 }
 
 // Answer is what becomes of a request that was carried out.
@@ -69,9 +73,10 @@ func locate(t *clusterkit.Topology, p *clusterkit.Partition, me string, isPrimar
 
 // Do has a request answered by the primary of its key, wherever that is. It
 // tries again while the primary is being replaced, so that a client sees a
-// failover as a pause: writing twice is safe. After 5 seconds, or when ctx
-// ends, it returns ErrUnknown for a write that may be stored, and
-// ErrUnavailable if nothing was done.
+// failover as a pause; a write is carried out once, however often it is sent.
+// After 5 seconds, or when ctx ends, it returns ErrUnknown for a write that may
+// be stored, and ErrUnavailable if nothing was done; ErrUnknown at once if
+// nobody can tell any more.
 func (n *Node) Do(ctx context.Context, req Request) (Answer, error) {
 	if !n.hold() {
 		return Answer{}, ErrUnavailable
@@ -79,7 +84,10 @@ func (n *Node) Do(ctx context.Context, req Request) (Answer, error) {
 	defer n.tasks.Done()
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	tried := false
+	if req.Op != Get {
+		req.stamp = n.sender.begin()
+		defer n.sender.end(req.stamp)
+	}
 	lost := uint64(0) // the highest epoch under which a write was sent and not answered
 	for {
 		changed := n.changed()
@@ -89,21 +97,22 @@ func (n *Node) Do(ctx context.Context, req Request) (Answer, error) {
 			t := n.c.Cluster.Snapshot()
 			now := t.Partitions[p.Index]
 			a.Partition = p.ID
-			req.epoch = now.Epoch
+			req.epoch, req.low = now.Epoch, n.sender.lowest()
+			answered := true
 			switch at := locate(t, now, n.me(), n.c.Cluster.IsPrimary(p)); {
 			case at == nowhere || req.Op != Get && req.epoch <= lost:
 				err = errNotPrimary
 			case at == here:
-				tried = true
 				a.Node = n.me()
-				a.Value, err = n.here(ctx, req)
+				a.Value, err = n.here(ctx, &req)
 			default:
-				tried = true
 				a.Node = now.Primary
-				var answered bool
 				if a.Value, answered, err = n.there(ctx, p.Index, a.Node, req.append(nil)); !answered {
 					lost = req.epoch
 				}
+			}
+			if req.first == 0 && (!answered || errors.Is(err, ErrUnknown)) {
+				req.first = req.epoch
 			}
 		} else {
 			err = errNotPrimary // not a member yet
@@ -116,11 +125,13 @@ func (n *Node) Do(ctx context.Context, req Request) (Answer, error) {
 			return a, nil
 		case errors.Is(err, ErrBusy):
 			return Answer{}, ErrBusy
+		case errors.Is(err, errForgotten):
+			return Answer{}, ErrUnknown
 		case !errors.Is(err, errNotPrimary) && !errors.Is(err, wire.ErrBroken) && !errors.Is(err, ErrUnknown):
 			return Answer{}, err
 		}
 		if n.pause(ctx, changed) != nil {
-			if tried && req.Op != Get {
+			if req.first != 0 && req.Op != Get {
 				return Answer{}, ErrUnknown
 			}
 			return Answer{}, ErrUnavailable
@@ -129,7 +140,7 @@ func (n *Node) Do(ctx context.Context, req Request) (Answer, error) {
 }
 
 // here answers a request as primary.
-func (n *Node) here(ctx context.Context, req Request) (value []byte, err error) {
+func (n *Node) here(ctx context.Context, req *Request) (value []byte, err error) {
 	p, err := n.c.Cluster.GetPartition(req.Key)
 	if err != nil {
 		return nil, errNotPrimary
@@ -137,7 +148,7 @@ func (n *Node) here(ctx context.Context, req Request) (value []byte, err error) 
 	if req.Op == Get {
 		return n.read(ctx, p.Index, req.Key)
 	}
-	return nil, n.write(ctx, p.Index, req.epoch, req.Key, req.Value, req.Op == Delete)
+	return nil, n.write(ctx, p.Index, req)
 }
 
 // there asks another node, and gives up when that is not the primary any more.
@@ -174,12 +185,14 @@ func encodeOutcome(value []byte, err error) (kind byte, body []byte) {
 		return answerOK, value
 	case errors.Is(err, errAbsent):
 		return answerAbsent, nil
+	case errors.Is(err, ErrUnknown):
+		return answerUnknown, nil
 	case errors.Is(err, errNotPrimary):
 		return answerNotPrimary, nil
 	case errors.Is(err, ErrBusy):
 		return answerBusy, nil
-	case errors.Is(err, ErrUnknown):
-		return answerUnknown, nil
+	case errors.Is(err, errForgotten):
+		return answerForgotten, nil
 	}
 	return answerFailed, []byte(err.Error())
 }
@@ -196,6 +209,8 @@ func decodeOutcome(kind byte, body []byte) ([]byte, error) {
 		return nil, ErrBusy
 	case answerUnknown:
 		return nil, ErrUnknown
+	case answerForgotten:
+		return nil, errForgotten
 	}
 	return nil, errors.New(string(body))
 }

@@ -21,11 +21,12 @@ const (
 	batchWithin = 30 * time.Second
 )
 
-// The frames of a copy: records in the order of their keys, then the end,
-// with their number.
+// The frames of a copy: the ledger, records in the order of their keys, then the
+// end, with their number.
 const (
 	copyRecords byte = iota + 1
 	copyEnd
+	copyLedger
 )
 
 // The headers of a copy.
@@ -58,7 +59,7 @@ func (n *Node) serveCopy(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this node has not applied the version yet", http.StatusServiceUnavailable)
 		return
 	}
-	snapshot, f, err := n.snapshot(ctx, i)
+	snapshot, f, taken, err := n.snapshot(ctx, i)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
@@ -67,7 +68,7 @@ func (n *Node) serveCopy(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(markHeader, store.Version{Epoch: f.opened, Sequence: f.sequence}.String())
 	w.Header().Set(settledHeader, f.settled.String())
 	w.Header().Set(epochHeader, strconv.FormatUint(f.opened, 10))
-	err = stream(w, snapshot)
+	err = stream(w, snapshot, taken)
 	if closed := snapshot.Close(); err == nil {
 		err = closed
 	}
@@ -78,33 +79,33 @@ func (n *Node) serveCopy(w http.ResponseWriter, r *http.Request) {
 }
 
 // snapshot takes a snapshot of a partition that this node is primary of, and
-// returns the fence as of the same moment. It is taken under the lock under
+// returns the fence and the ledger as of the same moment. It is taken under the lock under
 // which writes look up their replicas and become visible: a write that did
 // not know of the learner is in it, a later one knows.
-func (n *Node) snapshot(ctx context.Context, i int) (*store.Snapshot, fence, error) {
+func (n *Node) snapshot(ctx context.Context, i int) (s *store.Snapshot, f fence, taken []byte, err error) {
 	p := n.part(i)
 	for {
 		p.mu.Lock()
 		_, opening, err := n.serving(p)
 		if err == nil && opening == nil {
-			s, f := n.c.Store.Snapshot(i), p.fence
+			s, f, taken := n.c.Store.Snapshot(i), p.fence, p.ledger.append(nil)
 			p.mu.Unlock()
-			return s, f, nil
+			return s, f, taken, nil
 		}
 		p.mu.Unlock()
 		if err != nil {
-			return nil, fence{}, err
+			return nil, fence{}, nil, err
 		}
 		select {
 		case <-opening:
 		case <-ctx.Done():
-			return nil, fence{}, ctx.Err()
+			return nil, fence{}, nil, ctx.Err()
 		}
 	}
 }
 
 // stream writes the frames of a copy.
-func stream(w http.ResponseWriter, s *store.Snapshot) error {
+func stream(w http.ResponseWriter, s *store.Snapshot, taken []byte) error {
 	var body, buf []byte
 	count := uint64(0)
 	control := http.NewResponseController(w)
@@ -114,6 +115,9 @@ func stream(w http.ResponseWriter, s *store.Snapshot) error {
 		}
 		buf = wire.Append(buf[:0], wire.Message{ID: count, Kind: kind, Body: body})
 		_, err := w.Write(buf)
+		return err
+	}
+	if err := send(copyLedger, taken); err != nil {
 		return err
 	}
 	err := s.Scan(func(r store.Record) error {

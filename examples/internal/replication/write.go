@@ -14,6 +14,8 @@ import (
 type write struct {
 	part    *partition
 	record  store.Record
+	stamp   stamp
+	low     uint64        // see sender.lowest
 	settled store.Version // of the partition when the write began
 	// targets are the other nodes that were to have it when it began.
 	targets []string
@@ -22,12 +24,19 @@ type write struct {
 	err     error // valid once done is closed
 }
 
-// write stores a record as primary under the epoch, 0 for any. errNotPrimary and
-// ErrUnknown leave open whether it is stored; with ErrBusy it is not.
-func (n *Node) write(ctx context.Context, i int, epoch uint64, key string, value []byte, deleted bool) error {
+// landed is a write that was taken before, and settled since.
+var landed = func() *write {
+	w := &write{done: make(chan struct{})}
+	close(w.done)
+	return w
+}()
+
+// write carries a request out as primary, unless it was before. ErrUnknown leaves
+// open whether it is stored, and errForgotten for ever; with another error it is not.
+func (n *Node) write(ctx context.Context, i int, req *Request) error {
 	p := n.part(i)
 	for {
-		w, opening, err := n.begin(p, epoch, key, value, deleted)
+		w, opening, err := n.begin(p, req)
 		switch {
 		case err != nil:
 			return err
@@ -47,21 +56,23 @@ func (n *Node) write(ctx context.Context, i int, epoch uint64, key string, value
 	}
 }
 
-// begin makes a record visible here and sends it on its way. When the epoch is
+// begin makes a record visible here and sends it on its way, or returns the write
+// under way that did. When the epoch is
 // not open yet it returns a channel that is closed when the attempt to open it
 // has ended.
 //
 // The replicas are looked up under the partition's lock, together with making
 // the record visible. So a copy, which takes the lock after this node knows of
 // the learner, either finds the record or has it sent to the learner.
-func (n *Node) begin(p *partition, epoch uint64, key string, value []byte, deleted bool) (w *write, opening <-chan struct{}, err error) {
+func (n *Node) begin(p *partition, req *Request) (w *write, opening <-chan struct{}, err error) {
 	select {
 	case n.writes <- struct{}{}:
 	default:
 		return nil, nil, ErrBusy
 	}
+	began := false
 	defer func() {
-		if w == nil {
+		if !began {
 			<-n.writes
 		}
 	}()
@@ -71,21 +82,30 @@ func (n *Node) begin(p *partition, epoch uint64, key string, value []byte, delet
 	if err != nil || opening != nil {
 		return nil, opening, err
 	}
-	if epoch != 0 && epoch != t.Partitions[p.index].Epoch {
+	if req.epoch != 0 && req.epoch != t.Partitions[p.index].Epoch {
 		return nil, nil, errNotPrimary
 	}
+	switch before, taken, certain := p.ledger.find(req.stamp, req.first); {
+	case taken && before != nil && before.record.Version.Epoch == p.fence.opened:
+		return before, nil, nil
+	case taken:
+		return landed, nil, nil
+	case !certain:
+		return nil, nil, errForgotten
+	}
 	settled := p.fence.settled
-	record := store.Record{Partition: p.index, Key: key, Value: value, Deleted: deleted, Version: p.fence.next()}
+	record := store.Record{Partition: p.index, Key: req.Key, Value: req.Value, Deleted: req.Op == Delete, Version: p.fence.next()}
 	local, err := n.c.Store.Apply(record)
 	if err != nil {
 		p.fence.land(record.Version)
 		return nil, nil, err
 	}
-	w = &write{
-		part: p, record: record, settled: settled, local: local, done: make(chan struct{}),
+	w, began = &write{
+		part: p, record: record, stamp: req.stamp, low: req.low, settled: settled, local: local, done: make(chan struct{}),
 		targets: targets(t, t.Partitions[p.index], n.me()),
-	}
-	p.pending[key] = w
+	}, true
+	p.pending[req.Key] = w
+	p.ledger.note(w.stamp, w.low, record.Version.Epoch, w)
 	if !n.spawn(func() { n.finish(w) }) {
 		n.end(w, errors.Join(ErrUnknown, local.Wait())) // the node is closing
 	}
@@ -130,7 +150,7 @@ func needed(t *clusterkit.Topology, p *clusterkit.Partition, id string) bool {
 
 // finish waits for this node's disk and for every target.
 func (n *Node) finish(w *write) {
-	m := writeMessage{epoch: w.record.Version.Epoch, settled: w.settled, record: w.record}
+	m := writeMessage{epoch: w.record.Version.Epoch, settled: w.settled, stamp: w.stamp, low: w.low, record: w.record}
 	err := n.spread(n.ctx, w.part.index, m, w.targets, w.local)
 	w.part.mu.Lock()
 	defer w.part.mu.Unlock()
@@ -148,13 +168,14 @@ func (n *Node) end(w *write, err error) {
 	v := w.record.Version
 	if w.part.fence.opened == v.Epoch && err == nil {
 		w.part.fence.land(v)
+		w.part.ledger.note(w.stamp, w.low, v.Epoch, nil)
 	} else {
 		w.part.fence.keep(w.record.Key, v)
 	}
 	if w.part.pending[w.record.Key] == w {
 		delete(w.part.pending, w.record.Key)
 	}
-	if err != nil && !errors.Is(err, errNotPrimary) {
+	if err != nil {
 		err = errors.Join(ErrUnknown, err)
 	}
 	w.err = err

@@ -30,8 +30,8 @@ var (
 	ErrNotFound = errors.New("client: the key is not stored")
 	// ErrUnavailable: nothing was done, since no quorum of the key's replicas answered.
 	ErrUnavailable = kvapi.ErrUnavailable
-	// ErrUnknown: the write may be stored or not, or be stored later; to write
-	// the same again is safe.
+	// ErrUnknown: the write may be stored or not, or be stored later. To write the
+	// same again is another write, which is safe where nobody else writes the key.
 	ErrUnknown = kvapi.ErrUnknown
 	// ErrClosed: the client was closed.
 	ErrClosed = sdk.ErrClosed
