@@ -70,10 +70,8 @@ func OpenFile(dir, uuid string) (f *File, err error) {
 		return file, err
 	}
 	err = protect(func() error {
-		for _, verify := range []func(string) error{boltfile.VerifyFreelist, boltfile.VerifyPages} {
-			if err := verify(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
+		if err := boltfile.VerifyPages(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 		// The free list stays in the file: without it bbolt walks all pages on
 		// a goroutine of its own, where nobody can recover from a damaged one.

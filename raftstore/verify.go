@@ -79,7 +79,7 @@ func tryVerify(path string, size int64) (err error) {
 
 // verify reads every page that can be reached, on this goroutine, where a
 // panic or a memory fault can be recovered, before bbolt's own check looks for
-// the rest: pages that are in use and free at once.
+// the rest on another one: what keys branches have, and pages that are lost.
 func verify(path string, size int64) (err error) {
 	if err := boltfile.VerifyFreelist(path); err != nil {
 		return err
@@ -101,6 +101,9 @@ func verify(path string, size int64) (err error) {
 	defer func() { err = errors.Join(err, tx.Rollback()) }()
 	if tx.Size() > size {
 		return fmt.Errorf("the file has %d bytes and should have %d", size, tx.Size())
+	}
+	if err := boltfile.VerifyPages(path); err != nil {
+		return err
 	}
 	if err := tx.ForEach(walk); err != nil {
 		return err

@@ -5,7 +5,6 @@ package boltfile
 import (
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 	"os"
 )
 
@@ -30,11 +29,13 @@ const (
 )
 
 // VerifyPages verifies that all pages that bbolt reaches from the last transaction
-// are of its trees, lie within the file and are reached once, and that what they
-// say they hold lies within them: bbolt makes room for all keys that a page says
-// it has, and reads where it says they are. It reads those pages once. A file that
-// is missing, empty or without a valid description of a transaction is left to
-// bbolt. The file must not be written to meanwhile.
+// are of its trees, lie within the file, are reached once and are not free, and
+// that what they say they hold lies within them: bbolt makes room for all keys that
+// a page says it has, reads where it says they are, and writes over pages that are
+// said to be free. It reads what pages say of their keys, not large values: 60 ms
+// for 130 MiB of entries of 256 bytes. A file that is missing, empty or
+// without a valid description of a transaction is left to bbolt. The file must not
+// be written to meanwhile.
 func VerifyPages(path string) error {
 	return look(path, func(file *os.File) error {
 		last := lastMeta(file)
@@ -49,7 +50,10 @@ func VerifyPages(path string) error {
 		if has := uint64(st.Size()) / t.size; has < t.pages { //#nosec G115 -- a size is not negative
 			return fmt.Errorf("the file has %d pages and should have %d", has, t.pages)
 		}
-		t.seen = make([]uint64, t.pages/64+1)
+		t.seen, t.buf = make([]uint64, t.pages/64+1), make([]byte, t.size)
+		if err := t.free(last); err != nil {
+			return err
+		}
 		t.next = append(t.next, binary.NativeEndian.Uint64(last[metaRoot:]))
 		for len(t.next) > 0 {
 			id := t.next[len(t.next)-1]
@@ -67,9 +71,56 @@ type tree struct {
 	file  *os.File
 	size  uint64 // of a page
 	pages uint64
-	seen  []uint64 // a bit for each page
+	seen  []uint64 // a bit for each page that is free or was visited
 	next  []uint64 // pages to visit
-	buf   []byte
+	buf   []byte   // the beginning of the page that is visited
+}
+
+// free notes the list of free pages, and those that it has.
+func (t *tree) free(last []byte) error {
+	at := binary.NativeEndian.Uint64(last[metaFreelist:])
+	if at == noFreelist {
+		return nil
+	}
+	if err := verifyFreelist(t.file); err != nil {
+		return err
+	}
+	if _, err := t.file.ReadAt(t.buf, t.offset(at)); err != nil {
+		return err
+	}
+	if !t.mark(at, 1+uint64(binary.NativeEndian.Uint32(t.buf[pageOverflow:]))) {
+		return fmt.Errorf("page %d of %d is named as the list of free pages", at, t.pages)
+	}
+	n, from := uint64(binary.NativeEndian.Uint16(t.buf[pageCount:])), uint64(pageHeader)
+	if n == manyFree {
+		n, from = binary.NativeEndian.Uint64(t.buf[pageHeader:]), pageHeader+8
+	}
+	for to := from + 8*n; from < to; from += 8 {
+		if from%t.size == 0 {
+			if _, err := t.file.ReadAt(t.buf, t.offset(at+from/t.size)); err != nil {
+				return err
+			}
+		}
+		if id := binary.NativeEndian.Uint64(t.buf[from%t.size:]); !t.mark(id, 1) {
+			return fmt.Errorf("page %d of %d is named as free on page %d", id, t.pages, at)
+		}
+	}
+	return nil
+}
+
+// mark notes pages, which it reports whether they can be and were not yet noted.
+func (t *tree) mark(id, n uint64) bool {
+	if id < 2 || id >= t.pages || n > t.pages-id {
+		return false
+	}
+	for ; n > 0; id, n = id+1, n-1 {
+		bit := uint64(1) << (id % 64)
+		if t.seen[id/64]&bit != 0 {
+			return false
+		}
+		t.seen[id/64] |= bit
+	}
+	return true
 }
 
 // visit verifies a page and what it overflows into, and notes those that it names.
@@ -77,29 +128,18 @@ func (t *tree) visit(id uint64) error {
 	if id < 2 || id >= t.pages {
 		return fmt.Errorf("page %d of %d is named as one of a tree", id, t.pages)
 	}
-	var head [pageHeader]byte
-	if _, err := t.file.ReadAt(head[:], t.offset(id)); err != nil {
-		return err
-	}
-	run := 1 + uint64(binary.NativeEndian.Uint32(head[pageOverflow:]))
-	if own := binary.NativeEndian.Uint64(head[:]); own != id || run > t.pages-id {
-		return fmt.Errorf("page %d says that it is page %d and has %d of the %d pages", id, own, run, t.pages)
-	}
-	for i := id; i < id+run; i++ {
-		if bit := uint64(1) << (i % 64); t.seen[i/64]&bit != 0 {
-			return fmt.Errorf("page %d is named twice", i)
-		} else {
-			t.seen[i/64] |= bit
-		}
-	}
-	if need := run * t.size; uint64(len(t.buf)) < need {
-		t.buf = make([]byte, 1<<bits.Len64(need-1))
-	}
-	b := t.buf[:run*t.size]
+	b := t.buf[:t.size]
 	if _, err := t.file.ReadAt(b, t.offset(id)); err != nil {
 		return err
 	}
-	if err := t.elements(b, false); err != nil {
+	run := 1 + uint64(binary.NativeEndian.Uint32(b[pageOverflow:]))
+	if own := binary.NativeEndian.Uint64(b); own != id || run > t.pages-id {
+		return fmt.Errorf("page %d says that it is page %d and has %d of the %d pages", id, own, run, t.pages)
+	}
+	if !t.mark(id, run) {
+		return fmt.Errorf("page %d, or one of %d that it overflows into, is named twice, or as free", id, run-1)
+	}
+	if err := t.elements(t.offset(id), run*t.size, b, false); err != nil {
 		return fmt.Errorf("page %d: %w", id, err)
 	}
 	return nil
@@ -107,24 +147,32 @@ func (t *tree) visit(id uint64) error {
 
 func (t *tree) offset(id uint64) int64 { return int64(id * t.size) } //#nosec G115 -- it lies within the file
 
-// elements verifies what the bytes of a page hold: a leaf without buckets when it
-// is the page of a bucket that is a value.
-func (t *tree) elements(b []byte, inValue bool) error {
-	flags, count := binary.NativeEndian.Uint16(b[pageFlags:]), int(binary.NativeEndian.Uint16(b[pageCount:]))
-	if flags != leafPage && (flags != branchPage || inValue) {
-		return fmt.Errorf("it is of no tree: its flags are %#x", flags)
+// elements verifies what a page at an offset of the file holds, which has n bytes
+// and begins with b: a leaf without buckets when it is the page of a bucket that is
+// a value.
+func (t *tree) elements(at int64, n uint64, b []byte, inValue bool) error {
+	flags, count := binary.NativeEndian.Uint16(b[pageFlags:]), uint64(binary.NativeEndian.Uint16(b[pageCount:]))
+	if flags != leafPage && (flags != branchPage || inValue || count == 0) {
+		return fmt.Errorf("it is of no tree: its flags are %#x, and it has %d keys", flags, count)
 	}
-	if pageHeader+count*elementBytes > len(b) {
-		return fmt.Errorf("%d keys do not fit into its %d bytes", count, len(b))
+	need := pageHeader + count*elementBytes
+	if need > n {
+		return fmt.Errorf("%d keys do not fit into its %d bytes", count, n)
+	}
+	if uint64(len(b)) < need {
+		b = make([]byte, need)
+		if _, err := t.file.ReadAt(b, at); err != nil {
+			return err
+		}
 	}
 	for i := range count {
-		e := b[pageHeader+i*elementBytes:]
-		at, key, value := binary.NativeEndian.Uint32(e[branchPos:]), binary.NativeEndian.Uint32(e[branchKey:]), uint32(0)
+		own := pageHeader + i*elementBytes
+		e := b[own : own+elementBytes]
+		pos, key, value := uint64(binary.NativeEndian.Uint32(e[branchPos:])), uint64(binary.NativeEndian.Uint32(e[branchKey:])), uint64(0)
 		if flags == leafPage {
-			at, key, value = binary.NativeEndian.Uint32(e[leafPos:]), binary.NativeEndian.Uint32(e[leafKey:]), binary.NativeEndian.Uint32(e[leafValue:])
+			pos, key, value = uint64(binary.NativeEndian.Uint32(e[leafPos:])), uint64(binary.NativeEndian.Uint32(e[leafKey:])), uint64(binary.NativeEndian.Uint32(e[leafValue:]))
 		}
-		from, to := uint64(at)+uint64(key), uint64(at)+uint64(key)+uint64(value)
-		if key == 0 || uint64(at) < uint64(count-i)*elementBytes || to > uint64(len(e)) { //#nosec G115 -- a count below 65,536
+		if key == 0 || own+pos < need || own+pos+key+value > n {
 			return fmt.Errorf("key %d of %d, with %d bytes and a value of %d, does not lie in it", i, count, key, value)
 		}
 		switch {
@@ -134,7 +182,7 @@ func (t *tree) elements(b []byte, inValue bool) error {
 			if inValue {
 				return fmt.Errorf("key %d of %d is a bucket", i, count)
 			}
-			if err := t.bucket(e[from:to]); err != nil {
+			if err := t.bucket(at+int64(own+pos+key), value); err != nil { //#nosec G115 -- it lies within the file
 				return fmt.Errorf("bucket %d of %d: %w", i, count, err)
 			}
 		}
@@ -142,18 +190,21 @@ func (t *tree) elements(b []byte, inValue bool) error {
 	return nil
 }
 
-// bucket verifies a value that is a bucket.
-func (t *tree) bucket(b []byte) error {
-	if len(b) < bucketHeader {
-		return fmt.Errorf("it has %d bytes", len(b))
+// bucket verifies a value of n bytes, at an offset of the file, that is a bucket.
+func (t *tree) bucket(at int64, n uint64) error {
+	if n < bucketHeader {
+		return fmt.Errorf("it has %d bytes", n)
 	}
-	if root := binary.NativeEndian.Uint64(b); root != 0 {
+	var b [bucketHeader + pageHeader]byte
+	if _, err := t.file.ReadAt(b[:min(n, uint64(len(b)))], at); err != nil {
+		return err
+	}
+	if root := binary.NativeEndian.Uint64(b[:]); root != 0 {
 		t.next = append(t.next, root)
 		return nil
 	}
-	page := b[bucketHeader:]
-	if len(page) < pageHeader {
-		return fmt.Errorf("its page has %d bytes", len(page))
+	if n < bucketHeader+pageHeader || n > t.size { // bbolt keeps a quarter of a page at most in a value
+		return fmt.Errorf("its page has %d bytes", n-bucketHeader)
 	}
-	return t.elements(page, true)
+	return t.elements(at+bucketHeader, n-bucketHeader, b[bucketHeader:], true)
 }

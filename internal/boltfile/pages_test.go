@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,6 +16,84 @@ import (
 
 	"github.com/skshohagmiah/clusterkit/internal/boltfile"
 )
+
+// TestManyFreePages: a list of more pages than a header can count says so, and goes
+// on for pages.
+func TestManyFreePages(t *testing.T) {
+	t.Parallel()
+	path, whole := forest(t)
+	page := uint64(os.Getpagesize())
+	const free, list = 70_000, 200 // more than the list needs
+	at := uint64(len(whole)) / page
+	b := make([]byte, list*page)
+	binary.NativeEndian.PutUint64(b, at)
+	copy(b[8:], []byte{0x10, 0, 0xff, 0xff})
+	binary.NativeEndian.PutUint32(b[12:], list-1)
+	binary.NativeEndian.PutUint64(b[16:], free)
+	for i := range uint64(free) {
+		binary.NativeEndian.PutUint64(b[24+8*i:], at+list+i)
+	}
+	for i := range uint64(2) {
+		meta := whole[i*page+16:]
+		binary.NativeEndian.PutUint64(meta[32:], at)
+		binary.NativeEndian.PutUint64(meta[40:], at+list+free)
+		sum := fnv.New64a()
+		_, _ = sum.Write(meta[:56])
+		binary.NativeEndian.PutUint64(meta[56:], sum.Sum64())
+	}
+	verify := func() error {
+		err := os.WriteFile(path, append(whole, b...), 0o600)
+		err = errors.Join(err, os.Truncate(path, int64((at+list+free)*page)))
+		return errors.Join(err, boltfile.VerifyFreelist(path), boltfile.VerifyPages(path))
+	}
+	if err := verify(); err != nil {
+		t.Fatal(err)
+	}
+	binary.NativeEndian.PutUint64(b[24+8*(free-1):], at+list)
+	if err := verify(); err == nil || !strings.Contains(err.Error(), "is named as free") {
+		t.Errorf("the last is named twice: %v", err)
+	}
+}
+
+// BenchmarkVerifyPages: the log of a Raft node with 100 MiB of entries.
+func BenchmarkVerifyPages(b *testing.B) {
+	for _, value := range []int{64, 256, 16 << 10} {
+		b.Run(fmt.Sprintf("value=%d", value), func(b *testing.B) {
+			path := filepath.Join(b.TempDir(), "bolt.db")
+			db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true, FreelistType: bbolt.FreelistMapType})
+			if err != nil {
+				b.Fatal(err)
+			}
+			next := uint64(0)
+			for next*uint64(value) < 100<<20 {
+				err := db.Update(func(tx *bbolt.Tx) error {
+					logs, err := tx.CreateBucketIfNotExists([]byte("logs"))
+					logs.FillPercent = 1
+					for end := next + 20_000; next < end && err == nil; next++ {
+						err = logs.Put(binary.BigEndian.AppendUint64(nil, next), make([]byte, value))
+					}
+					return err
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := db.Close(); err != nil {
+				b.Fatal(err)
+			}
+			st, err := os.Stat(path)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(st.Size())
+			for b.Loop() {
+				if err := boltfile.VerifyPages(path); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
 
 // forest returns a file whose trees have branches, pages that overflow, buckets in
 // buckets, and buckets that are values.
@@ -66,6 +145,9 @@ func TestPagesThatDoNotFitAreRefused(t *testing.T) {
 	child := binary.NativeEndian.Uint64(whole[branch+16+8:])
 	leaf := int(child) * os.Getpagesize()
 	root := page(t, whole, 2, func(p []byte) bool { return binary.NativeEndian.Uint32(p[16:]) == 1 })
+	large := page(t, whole, 2, func(p []byte) bool { return binary.NativeEndian.Uint32(p[12:]) > 0 })
+	for large += 16; binary.NativeEndian.Uint32(whole[large+12:]) != 20_000; large += 16 {
+	}
 	// The buckets' names ascend: "few", whose page is in the value, comes first.
 	few := root + 16 + int(binary.NativeEndian.Uint32(whole[root+16+4:])) + len("few") + 16
 	put16, put32, put64 := binary.NativeEndian.PutUint16, binary.NativeEndian.PutUint32, binary.NativeEndian.PutUint64
@@ -87,6 +169,8 @@ func TestPagesThatDoNotFitAreRefused(t *testing.T) {
 		"a key among the elements":   {func(b []byte) { put32(b[leaf+16+4:], 16) }, "key 0 of"},
 		"a key beyond the page":      {func(b []byte) { put32(b[branch+16:], 5000) }, "key 0 of"},
 		"a value beyond the page":    {func(b []byte) { put32(b[leaf+16+12:], 1<<31) }, "key 0 of"},
+		"a branch without keys":      {func(b []byte) { put16(b[branch+10:], 0) }, "it has 0 keys"},
+		"a large page in a value":    {func(b []byte) { put32(b[large:], 1) }, "its page has 19984 bytes"},
 		"a child beyond the file":    {func(b []byte) { put64(b[branch+16+8:], 1<<40) }, "is named as one of a tree"},
 		"a child that is no tree":    {func(b []byte) { put64(b[branch+16+8:], 1) }, "is named as one of a tree"},
 		"a child that is its parent": {func(b []byte) { put64(b[branch+16+8:], uint64(branch/os.Getpagesize())) }, "is named twice"},
@@ -98,6 +182,22 @@ func TestPagesThatDoNotFitAreRefused(t *testing.T) {
 		}
 		if err := boltfile.VerifyPages(path); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "page ") {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	for name, damage := range map[string]func(b []byte, ids int){
+		"a page of a tree":   func(b []byte, ids int) { put64(b[ids:], child) },
+		"a page that is not": func(b []byte, ids int) { put64(b[ids:], 1<<40) },
+		"a meta page":        func(b []byte, ids int) { put64(b[ids:], 1) },
+		"the list itself":    func(b []byte, ids int) { put64(b[ids:], uint64(ids/os.Getpagesize())) },
+		"a page twice":       func(b []byte, ids int) { copy(b[ids:], b[ids+8:ids+16]) },
+	} {
+		b := append([]byte{}, whole...)
+		damage(b, freelist(whole)+16)
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := boltfile.VerifyPages(path); err == nil || !strings.Contains(err.Error(), "page ") || !strings.Contains(err.Error(), "as free") {
+			t.Errorf("%s is free: %v", name, err)
 		}
 	}
 	if err := os.WriteFile(path, whole[:4*os.Getpagesize()], 0o600); err != nil {
