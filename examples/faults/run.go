@@ -160,6 +160,7 @@ type result struct {
 	problems []string // none: everything held
 	kept     string   // where the evidence is, if something failed
 	took     time.Duration
+	anew     bool // it was done once more, on a cluster of its own
 }
 
 // perform runs one scenario, and once more if it failed while the machine stood
@@ -172,6 +173,7 @@ func (d *driver) perform(ctx context.Context, number int, s scenario) (result, e
 		fmt.Printf("void    %-22s this machine stood still for %v: once more (evidence in %s)\n", s.name, stood.Round(time.Millisecond), r.kept)
 		still = watchMachine()
 		r, err = d.try(ctx, number, s)
+		r.anew = true
 		if stood := still(); stood > stillness {
 			r.figures = append(r.figures, "the machine stood still for "+short(stood))
 		}

@@ -185,6 +185,7 @@ type soaking struct {
 	rounds    int
 	half, end census
 	second    []census // after each fault of the second half
+	anew      int      // how often that began again
 }
 
 // until performs scenarios until a moment, and returns what failed.
@@ -206,9 +207,21 @@ func (k *soaking) until(ctx context.Context, end time.Time, from []scenario, cou
 			return nil, err
 		}
 		fmt.Printf("        %d goroutines, %d sockets, %d files, %d MB\n", c.goroutines, c.sockets, c.files, c.resident>>10)
-		if counts != nil {
-			*counts = append(*counts, c)
+		if counts == nil {
+			continue
 		}
+		if r.anew {
+			// The processes of half time are gone, and with them what these could
+			// be compared with.
+			fmt.Println("        the second half begins again, with the new processes")
+			if err := k.calm(ctx, census{}, &k.half); err != nil {
+				return nil, err
+			}
+			k.anew++
+			*counts = nil
+			continue
+		}
+		*counts = append(*counts, c)
 	}
 	return nil, nil
 }
@@ -254,6 +267,9 @@ func (k *soaking) verdict(took time.Duration) (figures, problems []string) {
 	figures = append(figures, fmt.Sprintf("memory of all five %d MB, then %d MB", third>>10, last>>10))
 	if above(last, third) {
 		problems = append(problems, fmt.Sprintf("leak: memory grew from %d MB to %d MB", third>>10, last>>10))
+	}
+	if k.anew > 0 {
+		figures = append(figures, fmt.Sprintf("the machine stood still, so that these are of the last %d faults", len(k.second)))
 	}
 	return append([]string{fmt.Sprintf("%d faults in %s", k.rounds, took.Round(time.Second))}, figures...), problems
 }
