@@ -97,12 +97,12 @@ func (s *Store) Commit(ctx context.Context, e topology.Entry) (Result, error) {
 		return Result{}, fmt.Errorf("raftstore: commit %s: not done: %w", e.ID, raft.ErrRaftShutdown)
 	}
 	if err := ctx.Err(); err != nil {
-		<-s.slots
+		s.release()
 		return Result{}, fmt.Errorf("raftstore: commit %s: not done: %w", e.ID, err)
 	}
 	var response any // written before the channel is
 	done := s.await(func() error {
-		defer func() { <-s.slots }()
+		defer s.release()
 		f := s.raft.Apply(b, enqueueWait)
 		if err := s.settle(f); err != nil {
 			return err
@@ -117,11 +117,17 @@ func (s *Store) Commit(ctx context.Context, e topology.Entry) (Result, error) {
 	if !ok {
 		return Result{}, &UnknownError{ID: e.ID, Cause: s.Err()}
 	}
+	return r, nil
+}
+
+// release ends a commit, and has followers told of what it committed. While others
+// are under way they carry the news; the last one to end sees to it, whatever became
+// of it, and whether or not anybody waited.
+func (s *Store) release() {
+	<-s.slots
 	if len(s.slots) == 0 {
-		// Later commits, when there are any, carry the news themselves.
 		wakeup.Signal(s.nudge)
 	}
-	return r, nil
 }
 
 // notCommitted sorts the errors of a commit into not done and unknown.

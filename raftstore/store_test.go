@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -76,6 +77,46 @@ func TestCommitReachesFollowersAtOnce(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// TestFollowersAreToldWhoeverWaits: of a commit that nobody waited for, and of one
+// behind which another was under way that came to nothing.
+func TestFollowersAreToldWhoeverWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c, sick := sickCluster(t)
+		l := c.leader()
+		time.Sleep(time.Second)
+		told := func(name string) {
+			t.Helper()
+			time.Sleep(10 * time.Millisecond)
+			for _, m := range c.members {
+				if nodeName(m) != name {
+					t.Errorf("%s: %s has not applied it", name, m.name)
+				}
+			}
+		}
+
+		n := *l.store.Topology().Node("node-1")
+		n.Name = "nobody waits"
+		hang := make(chan struct{})
+		sick[l].hang.Store(&hang)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+		defer cancel()
+		_, err := l.store.Commit(ctx, topology.Entry{Commands: []topology.Command{topology.RegisterNode{Node: n}}})
+		if !errors.Is(err, ErrUnknown) {
+			t.Fatalf("a commit that the disk held up: %v", err)
+		}
+		sick[l].hang.Store(nil)
+		close(hang)
+		told("nobody waits")
+
+		l.store.slots <- struct{}{} // of another one
+		if _, err := c.touch(l, "another is under way"); err != nil {
+			t.Fatal(err)
+		}
+		l.store.release()
+		told("another is under way")
 	})
 }
 
