@@ -21,6 +21,7 @@ import (
 type sickStore struct {
 	logStore
 	hang    atomic.Pointer[chan struct{}] // StoreLogs waits for it
+	mute    atomic.Pointer[chan struct{}] // Set waits for it
 	failing atomic.Pointer[error]
 	panics  atomic.Bool
 }
@@ -36,6 +37,9 @@ func (s *sickStore) StoreLogs(logs []*raft.Log) error {
 }
 
 func (s *sickStore) Set(key, v []byte) error {
+	if c := s.mute.Load(); c != nil {
+		<-*c
+	}
 	if s.panics.Load() {
 		panic("page 7: invalid page type")
 	}
@@ -48,8 +52,13 @@ func (s *sickStore) Set(key, v []byte) error {
 // sickCluster is a cluster of three whose disks can be made sick.
 func sickCluster(t *testing.T) (*cluster, map[*member]*sickStore) {
 	t.Helper()
+	return sickClusterOf(t, 3)
+}
+
+func sickClusterOf(t *testing.T, nodes int) (*cluster, map[*member]*sickStore) {
+	t.Helper()
 	var made []*sickStore
-	c := newCluster(t, 3, tuning{wrap: func(below logStore) logStore {
+	c := newCluster(t, nodes, tuning{wrap: func(below logStore) logStore {
 		s := &sickStore{logStore: below}
 		made = append(made, s)
 		return s
@@ -95,6 +104,38 @@ func TestHungDiskHandsOver(t *testing.T) {
 		if err := old.store.Err(); err != nil {
 			t.Errorf("a disk that came back in time is no failure: %v", err)
 		}
+	})
+}
+
+// A voter that looks best may be in no state to be elected: another is asked next.
+func TestHungDiskHandsOverToTheNext(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c, sick := sickClusterOf(t, 5)
+		old := c.leader()
+		gate, silence := make(chan struct{}), make(chan struct{})
+		best, ok := old.store.successor(nil)
+		if !ok {
+			t.Fatal("nobody can succeed")
+		}
+		for m, s := range sick {
+			if m.id.UUID() == string(best.ID) {
+				s.mute.Store(&silence) // it cannot write down its own vote
+			}
+		}
+		sick[old].hang.Store(&gate)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = c.touch(old, "hung") // its outcome is unknown
+		}()
+		start := time.Now()
+		c.until("another leads", func() bool { l := c.leader(); return l != nil && l != old })
+		if d := time.Since(start); d > 5*time.Second {
+			t.Errorf("hand-over took %v", d)
+		}
+		close(silence)
+		close(gate)
+		<-done
 	})
 }
 

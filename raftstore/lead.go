@@ -33,6 +33,8 @@ type run struct {
 
 	watching bool // the disk is looked after: a write may be under way
 	hung     bool // it hung when it was looked after last
+
+	appointed map[raft.ServerID]bool // voters asked to lead since it hangs
 }
 
 // Run follows leadership, tells followers of new commits at once, binds the
@@ -185,8 +187,10 @@ func (r *run) checkDisk() bool {
 		s.g.fail(fmt.Errorf("raftstore: a write to %s has not returned for %v: the disk hangs: end the process and check the disk", s.disk.path, d.Round(time.Second)))
 	case d > hangLimit:
 		s.log.Warn("the disk hangs, this node is silent so that another can lead", "file", s.disk.path, "since", d)
-		s.appoint()
+		r.appoint()
 		hung = true
+	default:
+		r.appointed = nil
 	}
 	if hung || r.hung {
 		s.leadership.Wake() // a leader may lead no more, or again
@@ -197,12 +201,22 @@ func (r *run) checkDisk() bool {
 
 // appoint has another voter call an election, for a leader whose raft cannot:
 // it waits for the disk. The others would notice its silence by themselves,
-// after a heartbeat timeout.
-func (s *Store) appoint() {
-	to, ok := s.successor(nil)
+// after a heartbeat timeout. Each time it is another voter, until all were
+// asked: the one that looks best may be in no state to be elected.
+func (r *run) appoint() {
+	s := r.s
+	to, ok := s.successor(r.appointed)
+	if !ok {
+		r.appointed = nil
+		to, ok = s.successor(nil)
+	}
 	if s.raft.State() != raft.Leader || !ok {
 		return
 	}
+	if r.appointed == nil {
+		r.appointed = make(map[raft.ServerID]bool)
+	}
+	r.appointed[to.ID] = true
 	s.await(func() error {
 		return s.trans.TimeoutNow(to.ID, to.Address, s.timeoutNow(), &raft.TimeoutNowResponse{})
 	})
@@ -382,15 +396,15 @@ func (s *Store) TransferLeadership(ctx context.Context) error {
 }
 
 // successor returns the voter that answered within the last heartbeats and
-// has the longest log, but for those that refused; raft's own choice may be a
-// dead one.
-func (s *Store) successor(refused map[raft.ServerID]bool) (raft.Server, bool) {
+// has the longest log, but for those that were asked before; raft's own choice
+// may be a dead one.
+func (s *Store) successor(asked map[raft.ServerID]bool) (raft.Server, bool) {
 	var best raft.Server
 	var match uint64
 	found := false
 	for _, server := range s.servers() {
 		p, ok := s.trans.peers.get(server.ID)
-		if server.ID == s.id || refused[server.ID] || server.Suffrage != raft.Voter || !ok || time.Since(p.contact) > s.c.HeartbeatTimeout {
+		if server.ID == s.id || asked[server.ID] || server.Suffrage != raft.Voter || !ok || time.Since(p.contact) > s.c.HeartbeatTimeout {
 			continue
 		}
 		if !found || p.match > match {

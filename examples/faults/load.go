@@ -113,7 +113,7 @@ func (l *load) work(ctx context.Context, worker int, stay bool, rng *rand.Rand) 
 		if rng.IntN(10) < 6 {
 			err = l.write(node, worker, worker*keysEach+rng.IntN(keysEach), n)
 		} else {
-			err = l.read(node, worker, rng.IntN(len(l.keys)))
+			err = l.read(node, worker, l.key(rng.IntN(len(l.keys))))
 		}
 		if err != nil && !stay {
 			at = rng.IntN(len(all))
@@ -127,8 +127,19 @@ func (l *load) key(i int) string {
 	return l.keys[i]
 }
 
-func (l *load) write(node target, worker, i, n int) (err error) {
-	key, value := l.key(i), fmt.Sprintf("%d-%d", worker, n)
+func (l *load) write(node target, worker, i, n int) error {
+	key := l.key(i)
+	err := l.put(node, worker, key, fmt.Sprintf("%d-%d", worker, n))
+	if err != nil && !l.optimist && !errors.Is(err, linear.ErrNotDone) {
+		l.mu.Lock()
+		l.keys[i] = fmt.Sprintf("%s-%d-%d", l.prefix, i, n)
+		l.mu.Unlock()
+	}
+	return err
+}
+
+// put writes a key, for the history.
+func (l *load) put(node target, worker int, key, value string) (err error) {
 	sent := time.Now()
 	l.history.Set(worker, key, value, func() error {
 		err = l.set(node, key, value)
@@ -138,16 +149,11 @@ func (l *load) write(node target, worker, i, n int) (err error) {
 		return err
 	})
 	l.note(node, sent, true, err)
-	if err != nil && !l.optimist && !errors.Is(err, linear.ErrNotDone) {
-		l.mu.Lock()
-		l.keys[i] = fmt.Sprintf("%s-%d-%d", l.prefix, i, n)
-		l.mu.Unlock()
-	}
 	return err
 }
 
-func (l *load) read(node target, worker, i int) (err error) {
-	key := l.key(i)
+// read reads a key, for the history.
+func (l *load) read(node target, worker int, key string) (err error) {
 	sent := time.Now()
 	l.history.Get(worker, key, func() (value string, found bool, e error) {
 		value, found, err = l.get(node, key)
@@ -177,7 +183,7 @@ func (l *load) readAll(ctx context.Context) error {
 			node := all[(i+try)%len(all)]
 			err := errors.New("no node runs")
 			if node.pid() != 0 {
-				err = l.read(node, i%roamers, i)
+				err = l.read(node, i%roamers, l.key(i))
 			}
 			if err == nil {
 				break
