@@ -20,8 +20,8 @@ const (
 	openFiles     = 256
 	// groupEach, for each record that waits, and groupWithin at most, is how
 	// long one fsync after another is put off for more to come along.
-	groupEach   = 250 * time.Microsecond
-	groupWithin = 8 * time.Millisecond
+	groupEach   = 100 * time.Microsecond
+	groupWithin = 2 * time.Millisecond
 )
 
 // Store is safe for concurrent use.
