@@ -6,14 +6,18 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/internal/procs"
 )
 
-// fullNode is the node that gets a small file system of its own.
-const fullNode = "node-2"
+const (
+	// fullNode is the node that gets a small file system of its own.
+	fullNode = "node-2"
+	// syncs are the system calls that write files to disk: the Raft log waits in
+	// fdatasync, the store's log has it done in the background by io_submit.
+	syncs = "fdatasync,fsync,io_submit"
+)
 
 // Faults of disks. Those of system calls need strace.
 var onDisks = []scenario{
@@ -26,7 +30,7 @@ var onDisks = []scenario{
 				return err
 			}
 			defer t.committing(ctx, t.others(n)...)()
-			end, err := t.inject(ctx, n, "fdatasync,fsync:delay_enter=30000")
+			end, err := t.inject(ctx, n, syncs+":delay_enter=30000")
 			if err != nil {
 				return err
 			}
@@ -81,11 +85,7 @@ var onDisks = []scenario{
 			if err != nil {
 				return err
 			}
-			logs, err := filepath.Glob(dataOf(n, "kv", "*.log"))
-			if err != nil {
-				return err
-			}
-			return t.failing(ctx, n, "fdatasync,fsync:error=EIO", logs, "store", "input/output error")
+			return t.failing(ctx, n, "io_submit:error=EIO", nil, "store", "input/output error")
 		},
 	},
 	{
@@ -183,7 +183,7 @@ func hungNode(ctx context.Context, t *trial) error {
 		return err
 	}
 	rest := t.others(n)
-	end, err := t.inject(ctx, n, "fdatasync,fsync:delay_enter=600000000")
+	end, err := t.inject(ctx, n, syncs+":delay_enter=600000000")
 	if err != nil {
 		return err
 	}

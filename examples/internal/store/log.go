@@ -1,78 +1,96 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
+	"strings"
+	"sync/atomic"
 
-	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// logged is a database whose write-ahead log may fail. Once it has, what was
-// written since is in memory and on no disk, and no later write can be either:
-// the process says so and ends. Pebble itself does so for the write that is told
-// of the failure; it returns the error to who waits for an fsync later on, and
-// panics when a write finds the log failed that did not ask for the disk.
-type logged struct {
-	*pebble.DB
-	quiet quiet
+// logs is a file system for a database, whose write-ahead log may fail. Once it
+// has, what was written since is in memory and on no disk, and no later write can
+// be either: the process says so and ends, before the database hears of it. Pebble
+// itself would end it for the write that is told of the failure, return the error
+// to who waits for an fsync, with the write visible, and panic where it finds out
+// by itself, some of its locks in a state that no recover can mend.
+type logs struct {
+	vfs.FS
+	quiet  quiet
+	syncer *syncer     // nil where the kernel has none
+	opened atomic.Bool // before, the caller of Open is told
 }
 
-// end is deferred by every write.
-func (l logged) end() {
-	switch failure := recover().(type) {
-	case nil:
-	case runtime.Error:
-		panic(failure)
-	case error:
-		if errors.Is(failure, pebble.ErrClosed) {
-			panic(failure) // a use after Close is the caller's mistake
-		}
-		l.quiet.Fatalf("%v", failure)
-	default:
-		panic(failure)
-	}
-}
-
-// wait returns when a batch given to ApplyNoSyncWait is on disk, and closes it.
-func (l logged) wait(b *pebble.Batch) error {
-	if err := b.SyncWait(); err != nil {
+// failed ends the process when there is an error, which it returns otherwise.
+func (l *logs) failed(err error) error {
+	if err != nil && l.opened.Load() {
 		l.quiet.Fatalf("%v", err)
 	}
-	return b.Close()
+	return err
 }
 
-func (l logged) Apply(b *pebble.Batch, o *pebble.WriteOptions) error {
-	defer l.end()
-	return l.DB.Apply(b, o)
+func isLog(name string) bool { return strings.HasSuffix(name, ".log") }
+
+func (l *logs) Unwrap() vfs.FS { return l.FS }
+
+func (l *logs) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := l.FS.Create(name, category)
+	return l.file(name, f, err)
 }
 
-func (l logged) ApplyNoSyncWait(b *pebble.Batch, o *pebble.WriteOptions) error {
-	defer l.end()
-	return l.DB.ApplyNoSyncWait(b, o)
+func (l *logs) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := l.FS.ReuseForWrite(from, to, category)
+	return l.file(to, f, err)
 }
 
-func (l logged) Set(key, value []byte, o *pebble.WriteOptions) error {
-	defer l.end()
-	return l.DB.Set(key, value, o)
+func (l *logs) file(name string, f vfs.File, err error) (vfs.File, error) {
+	if !isLog(name) {
+		return f, err
+	}
+	if l.failed(err) != nil {
+		return nil, err
+	}
+	return logFile{f, l}, nil
 }
 
-func (l logged) DeleteRange(from, to []byte, o *pebble.WriteOptions) error {
-	defer l.end()
-	return l.DB.DeleteRange(from, to, o)
+// OpenDir opens a directory, in which new logs are made.
+func (l *logs) OpenDir(name string) (vfs.File, error) {
+	f, err := l.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return logDir{f, l}, nil
 }
 
-func (l logged) LogData(data []byte, o *pebble.WriteOptions) error {
-	defer l.end()
-	return l.DB.LogData(data, o)
+type logFile struct {
+	vfs.File
+	of *logs
 }
 
-func (l logged) Flush() error {
-	defer l.end()
-	return l.DB.Flush()
+func (f logFile) Write(b []byte) (int, error) {
+	n, err := f.File.Write(b)
+	return n, f.of.failed(err)
 }
+
+// SyncData is what pebble calls for every group of writes.
+func (f logFile) SyncData() error {
+	if fd := f.Fd(); f.of.syncer != nil && fd != vfs.InvalidFd {
+		return f.of.failed(f.of.syncer.sync(fd))
+	}
+	return f.of.failed(f.File.SyncData())
+}
+
+func (f logFile) Sync() error  { return f.of.failed(f.File.Sync()) }
+func (f logFile) Close() error { return f.of.failed(f.File.Close()) }
+
+type logDir struct {
+	vfs.File
+	of *logs
+}
+
+func (d logDir) Sync() error { return d.of.failed(d.File.Sync()) }
 
 // quiet passes only pebble's errors on.
 type quiet struct{ logger *slog.Logger }

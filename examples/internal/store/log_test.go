@@ -30,6 +30,7 @@ var lostDisks = map[string]func(s *store.Store) error{
 		return c.Wait()
 	},
 	"waiting for all of them": func(s *store.Store) error { return s.Sync() },
+	"changing to a new log":   func(s *store.Store) error { return s.Flush() },
 	"waiting for nothing": func(s *store.Store) error {
 		// Blocks of the log, of 32 KiB each, are handed to a writer, and the
 		// second one after it has failed is refused.

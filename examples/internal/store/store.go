@@ -26,7 +26,8 @@ const (
 
 // Store is safe for concurrent use.
 type Store struct {
-	db logged
+	db   *pebble.DB
+	logs *logs
 	// waiting counts the records that are on their way to the disk.
 	waiting atomic.Int32
 	recent  *recent
@@ -60,11 +61,14 @@ func Open(dir string, logger *slog.Logger, opts ...Option) (*Store, error) {
 		opt(s, o)
 	}
 	o.WALMinSyncInterval = s.syncInterval
+	s.logs = &logs{FS: o.FS, quiet: quiet{logger}, syncer: newSyncer()}
+	o.FS = s.logs
 	db, err := pebble.Open(dir, o)
 	if err != nil {
-		return nil, fmt.Errorf("store: open %s: %w (another process may be using it)", dir, err)
+		return nil, errors.Join(fmt.Errorf("store: open %s: %w (another process may be using it)", dir, err), s.logs.syncer.close())
 	}
-	s.db = logged{db, quiet{logger}}
+	s.db = db
+	s.logs.opened.Store(true)
 	return s, nil
 }
 
@@ -86,7 +90,7 @@ func (s *Store) syncInterval() time.Duration {
 // Close closes the store. Every Commit must have been waited for, and every
 // Snapshot closed.
 func (s *Store) Close() error {
-	if err := s.db.Close(); err != nil {
+	if err := errors.Join(s.db.Close(), s.logs.syncer.close()); err != nil {
 		return fmt.Errorf("store: close: %w", err)
 	}
 	return nil
@@ -130,7 +134,7 @@ func (c Commit) Wait() error {
 		return c.store.Sync()
 	}
 	defer c.store.waiting.Add(-c.count)
-	if err := c.store.db.wait(c.batch); err != nil {
+	if err := errors.Join(c.batch.SyncWait(), c.batch.Close()); err != nil {
 		return fmt.Errorf("store: write: %w", err)
 	}
 	return nil
