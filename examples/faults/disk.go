@@ -76,6 +76,11 @@ func (t *trial) inject(ctx context.Context, n *procs.Node, fault string, files .
 	for began := time.Now(); time.Since(began) < attachWithin; pause(ctx, 5*time.Millisecond) {
 		select {
 		case <-ended:
+			for began := time.Now(); time.Since(began) < time.Second; pause(ctx, 5*time.Millisecond) {
+				if !n.Running() {
+					return end, nil // the node ended of it before all threads were held
+				}
+			}
 			return nil, fmt.Errorf("%w: %s", errNoStrace, said.String())
 		default:
 		}

@@ -24,7 +24,8 @@ type replicas struct {
 	count []int32
 	// at lists the partitions of each node; entries whose replica has gone are
 	// skipped, not removed.
-	at [][]int32
+	at    [][]int32
+	leads []int32 // kept for the next pullFrom
 
 	emptiest  *tree // the nodes that may receive, by relative load
 	trimmed   bool  // a replica was taken away to keep a rule
@@ -382,29 +383,71 @@ func (r *replicas) pull() {
 		x, y := float64(r.load[a])/r.quota[a].share, float64(r.load[b])/r.quota[b].share
 		return cmp.Or(cmp.Compare(y, x), cmp.Compare(r.tie(a), r.tie(b)))
 	})
+	open := r.openZones()
 	for _, to := range poor {
 		for _, from := range rich {
 			if r.load[to] >= r.quota[to].lo {
 				break
 			}
-			r.pullFrom(from, to)
+			across := r.zone[from] != r.zone[to]
+			if across && !open[r.zone[to]] {
+				continue
+			}
+			if r.pullFrom(from, to) && across {
+				open[r.zone[from]] = true // there is room where it was
+			}
 		}
 	}
 }
 
-// pullFrom moves what one node can spare and the other needs.
-func (r *replicas) pullFrom(from, to int32) {
-	for _, primaries := range []bool{false, true} {
-		r.each(from, func(p int32) bool {
-			if r.load[from] <= r.quota[from].lo || r.load[to] >= r.quota[to].lo {
-				return false
-			}
-			if (primaries || r.number(r.Primary, p) != from) && r.fits(p, to, from) {
-				r.move(p, from, to)
-			}
-			return true
-		})
+// openZones tells in which zones a partition may have one replica more.
+func (r *replicas) openZones() []bool {
+	open := make([]bool, len(r.zones))
+	full := make([]int32, len(r.zones))
+	for z := range full {
+		full[z] = int32(z) //#nosec G115 -- there are no more zones than nodes
 	}
+	for p := range small(len(r.want)) {
+		limit := r.zoneCapOf(p)
+		full = slices.DeleteFunc(full, func(z int32) bool {
+			open[z] = limit >= r.stride || r.inZone(p, z, -1) < limit
+			return open[z]
+		})
+		if len(full) == 0 {
+			break
+		}
+	}
+	return open
+}
+
+// pullFrom moves what one node can spare and the other needs, those that it leads
+// last, and reports whether it moved any.
+func (r *replicas) pullFrom(from, to int32) (moved bool) {
+	enough := func() bool { return r.load[from] <= r.quota[from].lo || r.load[to] >= r.quota[to].lo }
+	r.leads = r.leads[:0]
+	r.each(from, func(p int32) bool {
+		switch {
+		case enough():
+			return false
+		case !r.fits(p, to, from):
+		case r.number(r.Primary, p) == from:
+			r.leads = append(r.leads, p)
+		default:
+			r.move(p, from, to)
+			moved = true
+		}
+		return true
+	})
+	for _, p := range r.leads {
+		if enough() {
+			break
+		}
+		if r.holds(p, from) { // it may be listed twice
+			r.move(p, from, to)
+			moved = true
+		}
+	}
+	return moved
 }
 
 // overfill places the replicas that fit on no node within its range: a full
