@@ -1,6 +1,9 @@
 package placement
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // Roles move along chains like replicas do (see chain.go), but the moves are so
 // few that the search can also run backward, from the node that lacks a role to
@@ -36,22 +39,23 @@ func (r *roles) newSearch(g goal) *roleSearch {
 func (r *roles) chain(g goal) {
 	s := r.newSearch(g)
 	var starts []int32
+	fresh := true // nothing was tried at this bound yet
 	for s.work >= 0 {
 		starts = starts[:0]
-		for n, q := range r.quota {
-			if g == overfull && r.load[n] > q.hi || g == underfull && r.load[n] < q.lo {
-				starts = append(starts, int32(n))
+		for n := range small(len(r.quota)) {
+			if r.isStart(g, n) {
+				starts = append(starts, n)
 			}
 		}
 		if len(starts) == 0 {
 			return
 		}
-		r.seek(s, starts, func(n int32) bool {
-			if g == overfull {
-				return r.load[n] < r.quota[n].hi
-			}
-			return r.load[n] > r.quota[n].lo
-		})
+		if fresh {
+			fresh = false
+			r.pass(s, starts)
+			continue
+		}
+		r.seek(s, starts, func(n int32) bool { return r.isEnd(g, n) })
 		switch {
 		case s.end >= 0:
 			r.follow(s)
@@ -59,6 +63,54 @@ func (r *roles) chain(g goal) {
 			return
 		default:
 			s.bound++
+			fresh = true
+		}
+	}
+}
+
+func (r *roles) isStart(g goal, n int32) bool {
+	if g == overfull {
+		return r.load[n] > r.quota[n].hi
+	}
+	return r.load[n] < r.quota[n].lo
+}
+
+func (r *roles) isEnd(g goal, n int32) bool {
+	if g == overfull {
+		return r.load[n] < r.quota[n].hi
+	}
+	return r.load[n] > r.quota[n].lo
+}
+
+// pass makes the chains of one link, those that seek would find first. What it
+// has passed over does not become one: the nodes where a chain may end only get
+// fewer. So it looks at every role once, and not once per chain.
+func (r *roles) pass(s *roleSearch, starts []int32) {
+	for _, n := range starts {
+		for _, p := range r.partitions(n) {
+			if !r.isStart(s.goal, n) {
+				break
+			}
+			s.work--
+			from, to := r.now[p], n
+			if s.goal == overfull {
+				if from != n {
+					continue
+				}
+				i := slices.IndexFunc(r.candidates(p), func(c int32) bool {
+					return c != n && r.isEnd(overfull, c) && r.cost(p, n, c) <= s.bound
+				})
+				if i < 0 {
+					continue
+				}
+				to = r.candidates(p)[i]
+			} else if from == n || !r.isEnd(underfull, from) || r.cost(p, from, n) > s.bound {
+				continue
+			}
+			r.now[p] = to
+			r.load[from]--
+			r.load[to]++
+			r.changed = true
 		}
 	}
 }
