@@ -203,6 +203,7 @@ func (c *ClusterKit) serveHTTP() error {
 	c.task("http", func(ctx context.Context) error {
 		stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 		defer stop()
+		defer func() { _ = server.Close() }() // what is open still, when the listener failed
 		if err := server.Serve(c.secureHTTP(l)); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("clusterkit: serve HTTPAddr %s: %w", c.settings.HTTPAddr, err)
 		}

@@ -94,6 +94,10 @@ type elector struct {
 	since  time.Time // and since when
 	led    bool      // this node was the last leader that it knows of
 	vacant time.Time // when it found that nobody leads after it
+
+	leads   string    // the leader that was looked at last
+	as      uint64    // its incarnation when it began to lead; 0 is unknown
+	renewed time.Time // when gossip first had a newer one of it
 }
 
 // next says what to do now, and when to ask again without news; 0
@@ -116,7 +120,7 @@ func (e *elector) next(now time.Time, leader string, silent time.Duration, voter
 	if leader == "" {
 		leader = e.dead // Raft has noticed; the election may still be lost
 	}
-	evidence := evidenceOf(members, leader)
+	evidence := e.evidence(now, leader, silent, members)
 	switch {
 	case leader == "" || evidence == topology.EvidenceNone:
 		e.dead = ""
@@ -175,13 +179,29 @@ func (e *elector) succeed(now time.Time, turn int) (what electAct, again time.Du
 	return electCampaign, 0
 }
 
-// evidenceOf returns the evidence that the newest incarnation of a node is
-// dead; EvidenceNone when it is not.
-func evidenceOf(members []topology.Member, uuid string) topology.Evidence {
-	for _, m := range members {
-		if m.UUID == uuid && m.State == topology.MemberDead {
-			return m.Evidence
-		}
+// evidence tells why the leader's process is gone; EvidenceNone when it is not.
+// One that is back in a newer incarnation than it led in leads no more, although
+// nobody may have seen the end of the old one; but for one that was heard on Raft
+// since, which was elected again.
+func (e *elector) evidence(now time.Time, leader string, silent time.Duration, members []topology.Member) topology.Evidence {
+	i := slices.IndexFunc(members, func(m topology.Member) bool { return m.UUID == leader })
+	if i < 0 {
+		return topology.EvidenceNone
+	}
+	m := members[i]
+	switch {
+	case m.State == topology.MemberDead:
+		return m.Evidence
+	case leader != e.leads || e.as == 0:
+		e.leads, e.as, e.renewed = leader, m.Incarnation, time.Time{}
+	case m.Incarnation <= e.as:
+	case e.renewed.IsZero():
+		e.renewed = now
+		return topology.EvidenceSilence
+	case now.Add(-silent).After(e.renewed):
+		e.as, e.renewed = m.Incarnation, time.Time{}
+	default:
+		return topology.EvidenceSilence
 	}
 	return topology.EvidenceNone
 }

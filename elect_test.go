@@ -26,6 +26,11 @@ func TestElector(t *testing.T) {
 	only := func(id string, e topology.Evidence) []topology.Member {
 		return members(map[string]topology.Evidence{id: e})
 	}
+	life := func(incarnation uint64) []topology.Member {
+		out := members(nil)
+		out[0].Incarnation = incarnation
+		return out
+	}
 	deaf := members(map[string]topology.Evidence{"a": silence, "c": silence, "d": silence, "e": silence})
 	type look struct {
 		after   time.Duration // since the first look
@@ -52,8 +57,17 @@ func TestElector(t *testing.T) {
 		"its turn comes": {
 			{0, "e", 0, only("e", crash), electWait, electStagger}, {electStagger, "e", 0, only("e", crash), electCampaign, 6 * electStagger},
 		},
-		"silence on gossip alone":       {{0, "a", 300 * ms, only("a", silence), electWait, 700 * ms}},
-		"silence on both":               {{0, "a", 2 * time.Second, only("a", silence), electIfHeard, 5 * electStagger}},
+		"silence on gossip alone": {{0, "a", 300 * ms, only("a", silence), electWait, 700 * ms}},
+		"silence on both":         {{0, "a", 2 * time.Second, only("a", silence), electIfHeard, 5 * electStagger}},
+		"a restart that nobody saw the beginning of": {
+			{0, "a", 0, life(1), electWait, 0}, {ms, "a", 300 * ms, life(2), electWait, 700 * ms},
+			{701 * ms, "a", time.Second, life(2), electWait, electStagger}, {776 * ms, "a", 1075 * ms, life(2), electIfHeard, 6 * electStagger},
+			{2 * time.Second, "c", 0, life(2), electWait, 0},
+		},
+		"a leader that restarted and leads again": {
+			{0, "a", 0, life(1), electWait, 0}, {ms, "a", 300 * ms, life(2), electWait, 700 * ms},
+			{701 * ms, "a", 100 * ms, life(2), electWait, 0}, {5 * time.Second, "a", 2 * time.Second, life(2), electWait, 0},
+		},
 		"a node that hears nobody":      {{0, "a", 5 * time.Second, deaf, electWait, 0}},
 		"deposed, and another one wins": {{0, "b", 0, members(nil), electWait, 0}, {50 * ms, "", 0, members(nil), electWait, vacancy}, {100 * ms, "c", 0, members(nil), electWait, 0}, {time.Second, "", 0, members(nil), electWait, 0}},
 		"deposed by nobody": {

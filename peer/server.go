@@ -62,6 +62,7 @@ func NewServer(p *Port, h Handler, logger *slog.Logger) *Server {
 func (s *Server) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = s.http.Close() })
 	defer stop()
+	defer func() { _ = s.http.Close() }() // what is open still, when the listener closed first
 	err := s.http.Serve(s.streams)
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return nil
