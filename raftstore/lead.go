@@ -20,6 +20,8 @@ const (
 	barrierRetry = 100 * time.Millisecond
 	// transferTries bounds TransferLeadership.
 	transferTries = 3
+	// nobody is the address of no node: raft gives a vote to none that it knows.
+	nobody = "nobody"
 )
 
 // run is the state of Run's loop.
@@ -278,10 +280,34 @@ func (s *Store) Campaign(ctx context.Context) error {
 	if !s.IsVoter() {
 		return errors.New("raftstore: campaign: this node is not a voter")
 	}
+	if err := s.standDown(ctx); err != nil {
+		return err
+	}
 	addr := raft.ServerAddress(s.c.Address)
 	asked := s.await(func() error { return s.trans.TimeoutNow(s.id, addr, s.timeoutNow(), &raft.TimeoutNowResponse{}) })
 	if err := s.wait(ctx, asked); err != nil {
 		return fmt.Errorf("raftstore: campaign at own address %s: %w", addr, err)
+	}
+	return nil
+}
+
+// standDown ends an election that this node has begun and not won: raft calls no
+// other before a timeout of seconds ends the first, whoever asks it to. A vote
+// asked for in a later term makes any candidate a follower, and what asks has an
+// empty log, so that it is not given one. Raft ignores it when a leader is known.
+func (s *Store) standDown(ctx context.Context) error {
+	if s.raft.State() != raft.Candidate {
+		return nil
+	}
+	req := &raft.RequestVoteRequest{
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(s.id), Addr: []byte(nobody)},
+		Term:      s.raft.CurrentTerm() + 1,
+	}
+	asked := s.await(func() error {
+		return s.trans.RequestVote(s.id, raft.ServerAddress(s.c.Address), req, &raft.RequestVoteResponse{})
+	})
+	if err := s.wait(ctx, asked); err != nil {
+		return fmt.Errorf("raftstore: end the election at own address %s: %w", s.c.Address, err)
 	}
 	return nil
 }
