@@ -13,7 +13,12 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-const preambleVersion = 1
+const (
+	preambleVersion = 1
+	// restLimit is how long a stream is kept that nothing is sent on. A leader's
+	// have a heartbeat each second.
+	restLimit = 30 * time.Second
+)
 
 var errStreamsClosed = errors.New("raftstore: streams are closed")
 
@@ -99,7 +104,9 @@ func (s *streams) Dial(target raft.ServerAddress, timeout time.Duration) (net.Co
 	if err != nil {
 		return nil, &dialError{err}
 	}
-	out := &tracked{Conn: c, s: s}
+	out := &outbound{tracked: tracked{Conn: c, s: s}}
+	out.rest = time.AfterFunc(restLimit, func() { _ = out.Close() }) // raft learns of it when it takes the stream again
+	out.rest.Stop()
 	if !s.track(out) {
 		return nil, &dialError{errors.Join(errStreamsClosed, c.Close())}
 	}
@@ -154,10 +161,34 @@ func (t *tracked) forget(c net.Conn) {
 	delete(t.s.conns, c)
 }
 
+// outbound is a dialed connection. Raft keeps those of the busiest moment for
+// ever, with half a megabyte of buffers each; one that has rested for long is
+// closed, and transport.call knows how to go on without it.
+type outbound struct {
+	tracked
+	rest *time.Timer // runs between an answer and the next request
+}
+
+// Read implements net.Conn.
+func (c *outbound) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err == nil {
+		c.rest.Reset(restLimit)
+	}
+	return n, err
+}
+
+// Write implements net.Conn.
+func (c *outbound) Write(b []byte) (int, error) {
+	c.rest.Stop()
+	return c.Conn.Write(b)
+}
+
 // Close implements net.Conn.
-func (t *tracked) Close() error {
-	t.forget(t)
-	return ignoreClosed(t.Conn.Close())
+func (c *outbound) Close() error {
+	c.rest.Stop()
+	c.forget(c)
+	return ignoreClosed(c.Conn.Close())
 }
 
 // inbound is an accepted connection. Raft's protocol is strictly request and
