@@ -49,7 +49,7 @@ func (n *Node) serveStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// The server does not wait for a connection that it gave away: Close does.
-	if !n.spawn(func() {
+	if !n.workers.run(func() {
 		if err := wire.Serve(n.ctx, conn, buffered, handle); err != nil {
 			n.c.Logger.Debug("a connection ended", "error", err)
 		}
@@ -119,7 +119,7 @@ func (n *Node) accept(batch []wire.Message, reply wire.Reply) {
 			}
 		}
 	}
-	if !n.spawn(finish) {
+	if !n.workers.run(finish) {
 		finish()
 	}
 }
@@ -261,7 +261,7 @@ func (n *Node) answerAsk(m wire.Message, reply wire.Reply) {
 		kind, body := encodeOutcome(value, err)
 		reply(m.ID, kind, body)
 	}
-	if !n.spawn(work) {
+	if !n.workers.run(work) {
 		<-n.asked
 		reply(m.ID, answerNotPrimary, nil)
 	}

@@ -25,8 +25,6 @@ const (
 	maxWrites = 4096
 	// maxAsked bounds the forwarded requests that this node works on.
 	maxAsked = 4096
-	// maxIdle bounds the goroutines of spawn that wait for more to do.
-	maxIdle = 256
 )
 
 // Errors of Do.
@@ -82,8 +80,7 @@ type Node struct {
 	peers   *wire.Pool
 	writes  chan struct{} // one element per write under way
 	asked   chan struct{} // one element per forwarded request under way
-	work    chan func()   // for a goroutine of spawn that waits
-	idle    atomic.Int32  // how many do
+	workers *workers
 	retired atomic.Bool
 	sender  *sender
 
@@ -126,7 +123,7 @@ func New(c Config) *Node {
 		copies: &http.Client{Transport: &http.Transport{
 			DialContext: c.Dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: 10 * time.Second, ResponseHeaderTimeout: sourceWithin + time.Second,
 		}},
-		writes: make(chan struct{}, maxWrites), asked: make(chan struct{}, maxAsked), work: make(chan func()), sender: newSender(),
+		writes: make(chan struct{}, maxWrites), asked: make(chan struct{}, maxAsked), workers: newWorkers(), sender: newSender(),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.peers = wire.NewPool(streamPath, n.locate, c.Dial)
@@ -142,6 +139,7 @@ func (n *Node) Close() {
 	n.mu.Unlock()
 	n.cancel()
 	n.peers.Close()
+	n.workers.close()
 	n.tasks.Wait()
 	n.copies.CloseIdleConnections()
 }
@@ -159,40 +157,6 @@ func (n *Node) hold() bool {
 		n.tasks.Add(1)
 	}
 	return !n.closed
-}
-
-// spawn runs f on a goroutine that Close waits for; false after Close. One that
-// has run something before and waits is preferred: its stack has grown already.
-func (n *Node) spawn(f func()) bool {
-	select {
-	case n.work <- f:
-		return true
-	default:
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.closed {
-		return false
-	}
-	n.tasks.Go(func() { n.serve(f) })
-	return true
-}
-
-// serve runs f, and then what spawn has for it.
-func (n *Node) serve(f func()) {
-	for {
-		f()
-		if n.idle.Add(1) > maxIdle {
-			n.idle.Add(-1)
-			return
-		}
-		select {
-		case f = <-n.work:
-			n.idle.Add(-1)
-		case <-n.ctx.Done():
-			return
-		}
-	}
 }
 
 // follow announces every new topology to those that wait for one.

@@ -29,7 +29,7 @@ func (n *Node) open(p *partition, epoch uint64) <-chan struct{} {
 		p.mu.Unlock()
 		close(opening)
 	}
-	if !n.spawn(func() {
+	if !n.workers.run(func() {
 		defer done()
 		if err := n.settle(n.ctx, p, epoch); err != nil && n.ctx.Err() == nil {
 			n.c.Logger.Warn("an epoch was not opened", "partition", topology.Name(p.index), "epoch", epoch, "error", err)

@@ -106,7 +106,7 @@ func (n *Node) begin(p *partition, req *Request) (w *write, opening <-chan struc
 	}, true
 	p.pending[req.Key] = w
 	p.ledger.note(w.stamp, w.low, record.Version.Epoch, w)
-	if !n.spawn(func() { n.finish(w) }) {
+	if !n.workers.run(func() { n.finish(w) }) {
 		n.end(w, errors.Join(ErrUnknown, local.Wait())) // the node is closing
 	}
 	return w, nil, nil
