@@ -3,10 +3,15 @@ package clusterkit
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"os"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/peer"
 )
 
 // TestANodeThatFailsOwnsNothing: before anything of a failed node is seen to
@@ -34,6 +39,70 @@ func TestANodeThatFailsOwnsNothing(t *testing.T) {
 	<-c.Done()
 	if !errors.Is(c.Err(), broken) {
 		t.Errorf("Err is %v", c.Err())
+	}
+}
+
+// kept is a network that knows its listeners, by their address.
+type kept struct {
+	Network
+	mu        sync.Mutex
+	listeners map[string]net.Listener
+}
+
+func (k *kept) Listen(addr string) (net.Listener, error) {
+	l, err := k.Network.Listen(addr)
+	if err == nil {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.listeners[l.Addr().String()] = l
+	}
+	return l, err
+}
+
+// TestAFailedListenerLeavesNoConnection: when a listener is closed behind the
+// node's back the node ends, and hangs up on who is connected.
+func TestAFailedListenerLeavesNoConnection(t *testing.T) {
+	t.Parallel()
+	for _, port := range []string{"HTTPAddr", "RaftAddr"} {
+		t.Run(port, func(t *testing.T) {
+			t.Parallel()
+			network := &kept{Network: machine{}, listeners: make(map[string]net.Listener)}
+			c := start(t, Options{NodeID: "node-1", Network: network})
+			record := c.running.Load().record
+			var conn net.Conn
+			var err error
+			addr, path := record.RaftAddr, "/identity"
+			if port == "HTTPAddr" {
+				addr, path = c.settings.HTTPAddr, "/health"
+				conn, err = net.Dial("tcp", addr)
+			} else {
+				conn, err = attackerOf(c, nil).dial(t.Context(), peer.Calls)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }() // the test is over
+			if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: "+addr+"\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+				t.Fatal(err)
+			}
+			answer := make([]byte, 1)
+			if _, err := io.ReadFull(conn, answer); err != nil {
+				t.Fatalf("no answer: %v", err)
+			}
+			if err := network.listeners[addr].Close(); err != nil {
+				t.Fatal(err)
+			}
+			<-c.Done()
+			for err == nil {
+				_, err = conn.Read(make([]byte, 1024))
+			}
+			if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+				t.Error("the node has ended, and the connection is open")
+			}
+		})
 	}
 }
 
