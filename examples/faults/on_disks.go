@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/internal/procs"
@@ -14,9 +15,8 @@ import (
 const (
 	// fullNode is the node that gets a small file system of its own.
 	fullNode = "node-2"
-	// syncs are the system calls that write files to disk: the Raft log waits in
-	// fdatasync, the store's log has it done in the background by io_submit.
-	syncs = "fdatasync,fsync,io_submit"
+	// syncs are the system calls that write files to disk.
+	syncs = "fdatasync,fsync"
 )
 
 // Faults of disks. Those of system calls need strace.
@@ -85,7 +85,11 @@ var onDisks = []scenario{
 			if err != nil {
 				return err
 			}
-			return t.failing(ctx, n, "io_submit:error=EIO", nil, "store", "input/output error")
+			logs, err := filepath.Glob(dataOf(n, "kv", "*.log"))
+			if err != nil {
+				return err
+			}
+			return t.failing(ctx, n, syncs+":error=EIO", logs, "store", "input/output error")
 		},
 	},
 	{

@@ -19,7 +19,6 @@ import (
 type logs struct {
 	vfs.FS
 	quiet  quiet
-	syncer *syncer     // nil where the kernel has none
 	opened atomic.Bool // before, the caller of Open is told
 }
 
@@ -75,12 +74,7 @@ func (f logFile) Write(b []byte) (int, error) {
 }
 
 // SyncData is what pebble calls for every group of writes.
-func (f logFile) SyncData() error {
-	if fd := f.Fd(); f.of.syncer != nil && fd != vfs.InvalidFd {
-		return f.of.failed(f.of.syncer.sync(fd))
-	}
-	return f.of.failed(f.File.SyncData())
-}
+func (f logFile) SyncData() error { return f.of.failed(f.File.SyncData()) }
 
 func (f logFile) Sync() error  { return f.of.failed(f.File.Sync()) }
 func (f logFile) Close() error { return f.of.failed(f.File.Close()) }

@@ -61,11 +61,11 @@ func Open(dir string, logger *slog.Logger, opts ...Option) (*Store, error) {
 		opt(s, o)
 	}
 	o.WALMinSyncInterval = s.syncInterval
-	s.logs = &logs{FS: o.FS, quiet: quiet{logger}, syncer: newSyncer()}
+	s.logs = &logs{FS: o.FS, quiet: quiet{logger}}
 	o.FS = s.logs
 	db, err := pebble.Open(dir, o)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("store: open %s: %w (another process may be using it)", dir, err), s.logs.syncer.close())
+		return nil, fmt.Errorf("store: open %s: %w (another process may be using it)", dir, err)
 	}
 	s.db = db
 	s.logs.opened.Store(true)
@@ -90,7 +90,7 @@ func (s *Store) syncInterval() time.Duration {
 // Close closes the store. Every Commit must have been waited for, and every
 // Snapshot closed.
 func (s *Store) Close() error {
-	if err := errors.Join(s.db.Close(), s.logs.syncer.close()); err != nil {
+	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("store: close: %w", err)
 	}
 	return nil
