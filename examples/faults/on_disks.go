@@ -135,7 +135,7 @@ var onDisks = []scenario{
 		run:     exchanged,
 	},
 	{
-		name: "disk-shared", quick: true, epochs: noEpochs,
+		name: "disk-shared", epochs: noEpochs,
 		promise: "a second process is started on a node's DataDir: it refuses, and the first one goes on",
 		check:   "its last words; epochs",
 		run:     sharedDir,

@@ -11,7 +11,7 @@ import (
 
 var onMembership = []scenario{
 	{
-		name: "address-one", epochs: 2 * partitions, quick: true,
+		name: "address-one", epochs: 2 * partitions,
 		promise: "a node comes back with its disk at another address: it is the same node, and in its place again",
 		check:   "the frame's; the others' maps have the new address",
 		run: func(ctx context.Context, t *trial) error {

@@ -67,7 +67,7 @@ var onNetwork = []scenario{
 		},
 	},
 	{
-		name: "one-way-deaf", quick: true, epochs: 3 * partitions,
+		name: "one-way-deaf", epochs: 3 * partitions,
 		promise: "a node is heard and does not hear: the same", check: "the same",
 		run: func(ctx context.Context, t *trial) error {
 			n, err := t.follower(ctx)

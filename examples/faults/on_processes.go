@@ -22,7 +22,7 @@ const (
 
 var onProcesses = []scenario{
 	{
-		name: "kill-follower", quick: true, epochs: 2 * partitions,
+		name: "kill-follower", epochs: 2 * partitions,
 		promise: "kill -9 of a node: in-sync replicas take over within 5 s, and other nodes answer on",
 		check:   "the maps of all others name it as primary no more",
 		run:     withFollower((*trial).killed),
