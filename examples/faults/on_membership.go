@@ -82,10 +82,10 @@ func (t *trial) readdressed(ctx context.Context, nodes ...*procs.Node) error {
 			return err
 		}
 	}
+	for _, n := range t.c.Nodes[1:] {
+		n.Setenv("JOIN_ADDR", t.c.Nodes[0].HTTP) // those that run need it when they lose their disks
+	}
 	for _, n := range nodes {
-		if n != t.c.Nodes[0] {
-			n.Setenv("JOIN_ADDR", t.c.Nodes[0].HTTP)
-		}
 		if err := n.Start(); err != nil {
 			return err
 		}
