@@ -73,7 +73,7 @@ type ack struct {
 
 func startLoad(ctx context.Context, nodes *targets, prefix string, seed uint64, optimist bool) *load {
 	ctx, cancel := context.WithCancel(ctx)
-	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: time.Second}).DialContext, MaxIdleConnsPerHost: 64}
+	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: time.Second}).DialContext, MaxIdleConnsPerHost: 64, TLSClientConfig: nodes.tls}
 	l := &load{
 		history: linear.NewHistory(), nodes: nodes, prefix: prefix, cancel: cancel, optimist: optimist,
 		client:  &http.Client{Timeout: opWithin, Transport: transport},
@@ -208,13 +208,13 @@ func (l *load) setBy(client *http.Client, node target, key, value string) (prima
 		return "", err
 	}
 	var w struct{ Node string }
-	_, err = l.do(client, http.MethodPost, "http://"+node.kv+"/kv/set", b, &w)
+	_, err = l.do(client, http.MethodPost, node.kv+"/kv/set", b, &w)
 	return w.Node, err
 }
 
 func (l *load) get(node target, key string) (string, bool, error) {
 	var pair struct{ Value string }
-	status, err := l.do(l.client, http.MethodGet, "http://"+node.kv+"/kv/get?key="+url.QueryEscape(key), nil, &pair)
+	status, err := l.do(l.client, http.MethodGet, node.kv+"/kv/get?key="+url.QueryEscape(key), nil, &pair)
 	if status == http.StatusNotFound {
 		return "", false, nil
 	}

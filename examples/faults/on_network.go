@@ -142,7 +142,7 @@ func (t *trial) ask(ctx context.Context, n *procs.Node) (claims, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	var c claims
-	return c, fetch(ctx, t.load.client, "http://"+n.KV+"/kv/primaries", &c)
+	return c, fetch(ctx, t.load.client, n.KVURL("/kv/primaries"), &c)
 }
 
 // oneWay cuts the links from one group to another for 8 s; the victim is in one

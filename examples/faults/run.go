@@ -100,12 +100,13 @@ func (d *driver) ready(ctx context.Context, s scenario) (*bed, error) {
 	if err != nil {
 		return nil, errors.Join(err, b.net.close())
 	}
+	b.nodes.tls = keys.client()
 	n := 5
 	if s.nodes != 0 {
 		n = s.nodes
 	}
 	b.c, err = procs.New(procs.Config{
-		Binary: d.binary, Dir: dir, Nodes: n, Partitions: partitions, Replicas: replicas, Env: env, Place: b.net.place, TLS: keys.client(),
+		Binary: d.binary, Dir: dir, Nodes: n, Partitions: partitions, Replicas: replicas, Env: env, Place: b.net.place, TLS: b.nodes.tls,
 	})
 	if err != nil {
 		return nil, errors.Join(err, b.net.close())
@@ -322,7 +323,7 @@ func (d *driver) conclude(ctx context.Context, t *trial, b *bed, before uint64) 
 // equal waits until all in-sync replicas of each partition hold as many
 // records as one another.
 func (t *trial) equal(ctx context.Context, within time.Duration) error {
-	client := &http.Client{Timeout: 2 * time.Second}
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{TLSClientConfig: t.nodes.tls}}
 	defer client.CloseIdleConnections()
 	var err error
 	for began := time.Now(); time.Since(began) < within && ctx.Err() == nil; pause(ctx, 100*time.Millisecond) {
@@ -346,7 +347,7 @@ func (t *trial) compare(ctx context.Context, client *http.Client) error {
 	held := make(map[string]map[string]int)
 	for _, n := range t.c.Alive() {
 		var s stats
-		if err := fetch(ctx, client, "http://"+n.KV+"/kv/stats", &s); err != nil {
+		if err := fetch(ctx, client, n.KVURL("/kv/stats"), &s); err != nil {
 			return err
 		}
 		for _, p := range s.Partitions {

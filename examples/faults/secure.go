@@ -25,7 +25,7 @@ func secured() []scenario {
 		for _, s := range slices.Concat(onProcesses, onNetwork) {
 			if s.name == name {
 				s.name, s.secure, s.quick = "tls-"+name, true, false
-				s.promise = name + " with TLS on the cluster port and the HTTP API, gossip keys, and a token: the same"
+				s.promise = name + " with TLS on the cluster port, the HTTP API and the store, gossip keys, and a token: the same"
 				s.check = "the same"
 				out = append(out, s)
 			}
@@ -38,7 +38,7 @@ func secured() []scenario {
 type secrets struct {
 	dir string
 	ca  certs.Pair
-	tls *tls.Config // of clients of the HTTP API
+	tls *tls.Config // of clients of the HTTP API and the store
 }
 
 // newSecrets makes an authority in a directory of its own, and tells the
@@ -65,7 +65,7 @@ func newSecrets(dir string, env map[string]string) (*secrets, error) {
 	return s, nil
 }
 
-// client is how the HTTP API is asked: in the clear without secrets.
+// client is how they are asked: in the clear without secrets.
 func (s *secrets) client() *tls.Config {
 	if s == nil {
 		return nil

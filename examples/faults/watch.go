@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,18 +20,21 @@ const claimEvery = 40 * time.Millisecond
 
 // target is a node as clients and watchers see it.
 type target struct {
-	id, kv, cluster string // the last is the URL of its map
+	id, kv, cluster string // the URLs of its store and of its map
 	client          *http.Client
 	pid             func() int
 }
 
 // targets are the nodes now; scenarios that change them publish them anew.
-type targets struct{ p atomic.Pointer[[]target] }
+type targets struct {
+	tls *tls.Config // nil: they are asked in the clear
+	p   atomic.Pointer[[]target]
+}
 
 func (t *targets) publish(nodes []*procs.Node) {
 	all := make([]target, len(nodes))
 	for i, n := range nodes {
-		all[i] = target{id: n.ID, kv: n.KV, cluster: n.URL("/cluster"), client: n.Client(), pid: n.PID}
+		all[i] = target{id: n.ID, kv: n.KVURL(""), cluster: n.URL("/cluster"), client: n.Client(), pid: n.PID}
 	}
 	t.p.Store(&all)
 }
@@ -81,7 +85,7 @@ func (w *watcher) stop() {
 }
 
 func (w *watcher) follow(i int) {
-	transport := &http.Transport{MaxIdleConnsPerHost: 1}
+	transport := &http.Transport{MaxIdleConnsPerHost: 1, TLSClientConfig: w.nodes.tls}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: time.Second}
 	var version uint64
@@ -93,7 +97,7 @@ func (w *watcher) follow(i int) {
 		}
 		var c claims
 		sent := time.Now()
-		if fetch(w.ctx, client, "http://"+n.kv+"/kv/primaries", &c) != nil || n.pid() != pid {
+		if fetch(w.ctx, client, n.kv+"/kv/primaries", &c) != nil || n.pid() != pid {
 			continue // of a process that has ended, or does not answer
 		}
 		w.ledger.claim(life{n.id, pid}, sent, time.Now(), c.Primaries)

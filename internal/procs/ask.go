@@ -67,11 +67,16 @@ func ask(ctx context.Context, n *Node, path string, into any) error {
 }
 
 // URL is that of a path of the node's HTTP API.
-func (n *Node) URL(path string) string {
+func (n *Node) URL(path string) string { return n.scheme() + n.HTTP + path }
+
+// KVURL is that of a path of the node's store, which HTTPS covers as well.
+func (n *Node) KVURL(path string) string { return n.scheme() + n.KV + path }
+
+func (n *Node) scheme() string {
 	if n.tls != nil {
-		return "https://" + n.HTTP + path
+		return "https://"
 	}
-	return "http://" + n.HTTP + path
+	return "http://"
 }
 
 // Client is for requests to the node's HTTP API.

@@ -36,8 +36,8 @@ type Config struct {
 	// Place puts the node with this number, from 1, on a host of its own. Default:
 	// on loopback, on free ports.
 	Place func(number int) (Place, error)
-	// TLS is how the nodes' HTTP API is asked, where Env has them secure it
-	// (TLS_HTTP). Default: in the clear.
+	// TLS is how the nodes' HTTP API and store are asked, where Env has them secure
+	// them (TLS_HTTP). Default: in the clear.
 	TLS *tls.Config
 }
 

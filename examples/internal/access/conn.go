@@ -46,6 +46,9 @@ type conn struct {
 	tls      atomic.Pointer[secured] // nil: plain, or not known yet
 }
 
+// NetConn returns the connection below.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
 var errNoTLS = errors.New("access: a request in the clear to an address that speaks HTTPS")
 
 // askForTLS answers a request in the clear as net/http's own server does.

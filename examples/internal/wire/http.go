@@ -3,6 +3,7 @@ package wire
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -23,8 +24,7 @@ const (
 // The other side refuses when it is not the one that to names, so that a node
 // which took over an address of another is not mistaken for it.
 func Dialer(addr, path, to string) DialFunc {
-	d := net.Dialer{Control: giveUp}
-	return DialerOver(d.DialContext, addr, path, to)
+	return DialerOver((&net.Dialer{}).DialContext, addr, path, to)
 }
 
 // DialerOver is Dialer over another network than the machine's.
@@ -37,6 +37,9 @@ func DialerOver(dial func(ctx context.Context, network, addr string) (net.Conn, 
 			return nil, nil, err
 		}
 		r, err := shake(conn, addr, path, to)
+		if err == nil {
+			err = giveUp(conn)
+		}
 		if err != nil {
 			_ = conn.Close()
 			return nil, nil, err
@@ -84,7 +87,7 @@ func Upgrade(w http.ResponseWriter, r *http.Request, self string) (net.Conn, *bu
 	}
 	_, err = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", protocol)
 	if err == nil {
-		err = conn.SetDeadline(time.Time{})
+		err = errors.Join(conn.SetDeadline(time.Time{}), giveUp(conn))
 	}
 	if err != nil {
 		_ = conn.Close()

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"errors"
+	"net"
 	"syscall"
 	"time"
 
@@ -14,12 +15,26 @@ import (
 // connection stands still for 5 s more, while a new one is there at once.
 const unackedWithin = 3 * time.Second
 
-// giveUp is a net.Dialer's Control. A process that hangs is not affected: its
-// kernel answers.
-func giveUp(_, _ string, c syscall.RawConn) error {
-	var err error
-	outer := c.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unackedWithin.Milliseconds()))
-	})
-	return errors.Join(outer, err)
+// giveUp has the kernel end the connection, which both ends are to ask for:
+// either may have sent something that is lost. A process that hangs is not affected
+// before its buffers are full: its kernel answers.
+func giveUp(conn net.Conn) error {
+	for {
+		switch c := conn.(type) {
+		case syscall.Conn:
+			raw, err := c.SyscallConn()
+			if err != nil {
+				return err
+			}
+			var set error
+			err = raw.Control(func(fd uintptr) {
+				set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unackedWithin.Milliseconds()))
+			})
+			return errors.Join(err, set)
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil // it is of no kernel
+		}
+	}
 }

@@ -2,7 +2,7 @@
 
 package wire
 
-import "syscall"
+import "net"
 
-// giveUp is a net.Dialer's Control. Only Linux can be told when to give up.
-func giveUp(_, _ string, _ syscall.RawConn) error { return nil }
+// giveUp does nothing: only Linux can be told when to give up.
+func giveUp(net.Conn) error { return nil }
