@@ -36,9 +36,9 @@ func lone(t *testing.T, n Network, gossipAddr string, seeds ...string) (*Gossip,
 	return g, err
 }
 
-// A port that is too busy to keep a stream belongs to a process that lives.
-func TestAPortThatHangsUpIsNoEvidence(t *testing.T) {
-	t.Parallel()
+// hangingUp is a port that accepts streams and hangs up, until it is closed.
+func hangingUp(t *testing.T) net.Listener {
+	t.Helper()
 	port, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -49,17 +49,45 @@ func TestAPortThatHangsUpIsNoEvidence(t *testing.T) {
 			_ = c.Close()
 		}
 	})
-	defer wg.Wait()
-	defer func() { _ = port.Close() }()
+	t.Cleanup(func() {
+		_ = port.Close() // a test may have closed it
+		wg.Wait()
+	})
+	return port
+}
+
+// A port that is too busy to keep a stream belongs to a process that lives.
+func TestAPortThatHangsUpIsNoEvidence(t *testing.T) {
+	t.Parallel()
+	port := hangingUp(t)
 	g, err := lone(t, loopback{}, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	var all sync.WaitGroup
 	for range 20 {
-		found := g.links.investigate(t.Context(), Peer{UUID: "x", Incarnation: 1, RaftAddr: port.Addr().String()})
-		if isCrash(endedByKernel, found) {
-			t.Fatalf("redial %d accuses a live process", found)
-		}
+		all.Go(func() {
+			found := g.links.investigate(t.Context(), Peer{UUID: "x", Incarnation: 1, RaftAddr: port.Addr().String()})
+			if isCrash(endedByKernel, found) {
+				t.Errorf("redial %d accuses a live process", found)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// A process that dies closes its connections before its port, and takes its time
+// for that where others want the processor as well.
+func TestASlowDeathIsEvidence(t *testing.T) {
+	t.Parallel()
+	port := hangingUp(t)
+	g, err := lone(t, loopback{}, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(10*redialWithin, func() { _ = port.Close() }) // this is how long it takes to die
+	if found := g.links.investigate(t.Context(), Peer{UUID: "x", Incarnation: 1, RaftAddr: port.Addr().String()}); !isCrash(endedByKernel, found) {
+		t.Errorf("redial %d does not tell of its death", found)
 	}
 }
 

@@ -15,8 +15,12 @@ const (
 	// redialWithinWAN the same where a round trip alone takes longer.
 	redialWithin    = 20 * time.Millisecond
 	redialWithinWAN = time.Second
-	// redialPause is the pause between attempts within redialWithin.
-	redialPause = 2 * time.Millisecond
+	// dyingWithin is how long a process may take to die, on a machine that is busy
+	// with other things: one whose kernel answers, and hangs up. It is asked again
+	// after redialPause, and after twice as long each time, redialPauseMax at most.
+	dyingWithin    = 2 * time.Second
+	redialPause    = 2 * time.Millisecond
+	redialPauseMax = 100 * time.Millisecond
 	// redialTries bounds how often a dial is begun anew during which this process
 	// did not get to run.
 	redialTries = 5
@@ -44,17 +48,13 @@ func (l *links) investigate(ctx context.Context, p Peer) redial {
 
 // redial is one attempt of investigate.
 func (l *links) redial(ctx context.Context, p Peer, within time.Duration) redial {
-	deadline := time.Now().Add(within)
-	for connected := false; ; connected = true {
-		dctx, cancel := context.WithDeadline(ctx, deadline)
+	began := time.Now()
+	for again := redialPause; ; again = min(2*again, redialPauseMax) {
+		dctx, cancel := context.WithTimeout(ctx, within)
 		conn, err := l.g.c.Links.Dial(dctx, p.RaftAddr)
 		cancel()
 		if err != nil {
-			found := classify(ctx, err)
-			if found == redialUnanswered && connected {
-				return redialNone // its kernel did answer, only the time is up
-			}
-			return found
+			return classify(ctx, err)
 		}
 		h, err := l.greet(conn, p.UUID, true)
 		_ = conn.Close()
@@ -65,10 +65,10 @@ func (l *links) redial(ctx context.Context, p Peer, within time.Duration) redial
 			return redialHigher
 		case errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE):
 			// A process that is just dying: its listener closes last.
-			if time.Now().After(deadline) {
+			if time.Since(began) > dyingWithin {
 				return redialNone
 			}
-			pause(ctx.Done(), redialPause)
+			pause(ctx.Done(), again)
 		default:
 			return redialHung
 		}
