@@ -81,12 +81,14 @@ func (n *Node) learn(ctx context.Context, t clusterkit.Transition) error {
 	p.mu.Unlock()
 	start, cancel := context.WithTimeout(ctx, learnWithin)
 	defer cancel()
+	ctx, stalled := context.WithCancel(ctx)
+	defer stalled()
 	for {
 		changed := n.changed()
 		resp, err := n.request(ctx, t)
 		if err == nil {
 			defer func() { _ = resp.Body.Close() }()
-			if err := n.receive(p, resp); err != nil {
+			if err := n.receive(p, resp, stalled); err != nil {
 				return fmt.Errorf("copy %s: %w", t.PartitionID, err)
 			}
 			return nil
@@ -136,8 +138,9 @@ type copyState struct {
 	count         uint64
 }
 
-// receive installs a copy, frame by frame.
-func (n *Node) receive(p *partition, resp *http.Response) error {
+// receive installs a copy, frame by frame. It calls stalled, which is to end the
+// request, when nothing comes any more.
+func (n *Node) receive(p *partition, resp *http.Response, stalled func()) error {
 	epoch, err1 := strconv.ParseUint(resp.Header.Get(epochHeader), 10, 64)
 	mark, err2 := store.ParseVersion(resp.Header.Get(markHeader))
 	settled, err3 := store.ParseVersion(resp.Header.Get(settledHeader))
@@ -148,7 +151,7 @@ func (n *Node) receive(p *partition, resp *http.Response) error {
 	p.mu.Lock()
 	p.fence.settle(settled)
 	p.mu.Unlock()
-	r := bufio.NewReaderSize(resp.Body, 64<<10)
+	r := bufio.NewReaderSize(wire.Unstalled(resp.Body, stalled), 64<<10)
 	for {
 		m, err := wire.Read(r)
 		if errors.Is(err, io.EOF) {

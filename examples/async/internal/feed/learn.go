@@ -208,12 +208,14 @@ func (n *Node) replace(ctx context.Context, p *partition, primary string, a join
 	if err := n.clear(p); err != nil {
 		return err
 	}
+	ctx, stalled := context.WithCancel(ctx)
+	defer stalled()
 	resp, err := n.request(ctx, p, primary)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if err := n.receive(p, resp); err != nil {
+	if err := n.receive(p, resp, stalled); err != nil {
 		return fmt.Errorf("copy %s: %w", topology.Name(p.index), err)
 	}
 	n.counts.copies.Add(1)
@@ -286,8 +288,9 @@ type copied struct {
 	count uint64
 }
 
-// receive installs a copy, frame by frame, and has the journal go on from it.
-func (n *Node) receive(p *partition, resp *http.Response) error {
+// receive installs a copy, frame by frame, and has the journal go on from it. It
+// calls stalled, which is to end the request, when nothing comes any more.
+func (n *Node) receive(p *partition, resp *http.Response, stalled func()) error {
 	mark, err := store.ParseVersion(resp.Header.Get(markHeader))
 	b, err2 := base64.StdEncoding.DecodeString(resp.Header.Get(historyHeader))
 	h, err3 := decodeHistory(b)
@@ -295,7 +298,7 @@ func (n *Node) receive(p *partition, resp *http.Response) error {
 		return err
 	}
 	var c copied
-	r := bufio.NewReaderSize(resp.Body, 64<<10)
+	r := bufio.NewReaderSize(wire.Unstalled(resp.Body, stalled), 64<<10)
 	for last := false; !last; {
 		m, err := wire.Read(r)
 		if errors.Is(err, io.EOF) {
