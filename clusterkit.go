@@ -108,6 +108,7 @@ func (c *ClusterKit) awaitEnd() {
 			c.settings.Logger.Warn("cannot release DataDir", "error", err)
 		}
 	}
+	c.settings.logGate.close()
 	close(c.done)
 }
 

@@ -132,7 +132,8 @@ type Options struct {
 	// HTTP API, to who may operate the cluster. Default: nobody gets them.
 	Profiling bool
 
-	// Logger receives what the node has to say. Default slog.Default().
+	// Logger receives what the node has to say, and nothing more when Stop has
+	// returned. Default slog.Default().
 	Logger *slog.Logger
 	// Network replaces the machine's network. Default: the machine's.
 	Network Network
@@ -192,6 +193,7 @@ type settings struct {
 	founders []member // parsed InitialMembers, sorted by id
 	limits   rebalance.Limits
 	allowed  allowed
+	logGate  *gate // of Logger
 }
 
 // member is one of InitialMembers.
@@ -241,6 +243,7 @@ func (o Options) resolve() (settings, error) {
 	if s.Logger == nil {
 		s.Logger = slog.Default()
 	}
+	s.Logger, s.logGate = newQuiet(s.Logger)
 	if s.Network == nil {
 		s.Network = machine{}
 	}

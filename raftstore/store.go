@@ -216,16 +216,17 @@ func (s *Store) start() (err error) {
 	if err := s.snaps.settle(s.disk, s.log); err != nil {
 		return err
 	}
+	streams := newStreams(s.c.Streams, s.c.Address, s.c.Identity)
 	s.trans = &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Logger:  log,
-			Stream:  newStreams(s.c.Streams, s.c.Address, s.c.Identity),
+			Stream:  streams,
 			MaxPool: maxPool,
 			Timeout: rpcTimeout,
 			// 1 is no pipelining: a pipeline wedges behind a follower's stalled disk.
 			MaxRPCsInFlight: 1,
 		}),
-		g: s.g, self: s.id, addr: s.c.Address, resolve: s.c.Resolve,
+		streams: streams, g: s.g, self: s.id, addr: s.c.Address, resolve: s.c.Resolve,
 		peers: &progress{of: make(map[raft.ServerID]peerProgress)},
 	}
 	s.trans.vetting = vetted(s.trans.NetworkTransport.Consumer())
@@ -236,6 +237,7 @@ func (s *Store) start() (err error) {
 		}
 		if err != nil {
 			err = errors.Join(err, s.trans.Close())
+			streams.wait()
 		}
 	}()
 	cached, err := raft.NewLogCache(64, s.disk)
@@ -350,6 +352,7 @@ func (s *Store) Close() error {
 		err := stopping.Error()
 		close(s.stopped)
 		s.waits.Wait()
+		s.trans.streams.wait()
 		released <- errors.Join(err, s.disk.Close())
 	})
 	timer := time.NewTimer(closeWait)

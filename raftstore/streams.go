@@ -32,7 +32,8 @@ func (e *dialError) Unwrap() error { return e.err }
 // a preamble that names the server it is meant for and the cluster: a node
 // that was wiped and came back at its old address, or one of another cluster,
 // hangs up instead of answering in another's name. It knows every open
-// connection, so that Close leaves none behind.
+// connection, so that Close leaves none behind, and who serves the accepted
+// ones, which raft waits for nowhere.
 //
 // Addresses given to Dial have the form "uuid@host:port", see joinTarget.
 type streams struct {
@@ -42,13 +43,20 @@ type streams struct {
 
 	mu     sync.Mutex
 	closed bool
-	conns  map[net.Conn]struct{}
+	conns  map[stream]struct{}
+	served sync.WaitGroup // accepted connections that raft has not closed yet
+}
+
+// stream is one connection.
+type stream interface {
+	net.Conn
+	hangUp() error // from this side of raft: whoever holds it has still to close it
 }
 
 var _ raft.StreamLayer = (*streams)(nil)
 
 func newStreams(inner raft.StreamLayer, advertise string, id *Identity) *streams {
-	return &streams{inner: inner, advertise: advertise, id: id, conns: make(map[net.Conn]struct{})}
+	return &streams{inner: inner, advertise: advertise, id: id, conns: make(map[stream]struct{})}
 }
 
 // joinTarget puts the server into the address, so that raft's transport pools
@@ -84,7 +92,7 @@ func (s *streams) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	in := &inbound{tracked: tracked{Conn: c, s: s}}
-	if !s.track(in) {
+	if !s.track(in, 1) {
 		return nil, errors.Join(errStreamsClosed, c.Close())
 	}
 	return in, nil
@@ -107,7 +115,7 @@ func (s *streams) Dial(target raft.ServerAddress, timeout time.Duration) (net.Co
 	out := &outbound{tracked: tracked{Conn: c, s: s}}
 	out.rest = time.AfterFunc(restLimit, func() { _ = out.Close() }) // raft learns of it when it takes the stream again
 	out.rest.Stop()
-	if !s.track(out) {
+	if !s.track(out, 0) {
 		return nil, &dialError{errors.Join(errStreamsClosed, c.Close())}
 	}
 	err = c.SetDeadline(time.Now().Add(timeout))
@@ -120,13 +128,15 @@ func (s *streams) Dial(target raft.ServerAddress, timeout time.Duration) (net.Co
 	return out, nil
 }
 
-func (s *streams) track(c net.Conn) bool {
+// track takes a connection, and how many goroutines serve it, unless s is closed.
+func (s *streams) track(c stream, serving int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
 	s.conns[c] = struct{}{}
+	s.served.Add(serving)
 	return true
 }
 
@@ -144,10 +154,13 @@ func (s *streams) Close() error {
 	s.mu.Unlock()
 	err := s.inner.Close()
 	for c := range open {
-		err = errors.Join(err, c.Close())
+		err = errors.Join(err, c.hangUp())
 	}
 	return err
 }
+
+// wait returns when raft serves no accepted connection any more. Close comes first.
+func (s *streams) wait() { s.served.Wait() }
 
 // tracked is a connection that streams knows.
 type tracked struct {
@@ -155,7 +168,10 @@ type tracked struct {
 	s *streams
 }
 
-func (t *tracked) forget(c net.Conn) {
+// hangUp ends the connection.
+func (t *tracked) hangUp() error { return ignoreClosed(t.Conn.Close()) }
+
+func (t *tracked) forget(c stream) {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
 	delete(t.s.conns, c)
@@ -186,9 +202,13 @@ func (c *outbound) Write(b []byte) (int, error) {
 
 // Close implements net.Conn.
 func (c *outbound) Close() error {
-	c.rest.Stop()
 	c.forget(c)
-	return ignoreClosed(c.Conn.Close())
+	return c.hangUp()
+}
+
+func (c *outbound) hangUp() error {
+	c.rest.Stop()
+	return c.tracked.hangUp()
 }
 
 // inbound is an accepted connection. Raft's protocol is strictly request and
@@ -199,12 +219,15 @@ type inbound struct {
 	greeted bool
 	busy    bool
 	pace    pace // of the request, while busy
+	closing sync.Once
 }
 
-// Close implements net.Conn.
+// Close implements net.Conn: it is the last that who serves the connection does.
 func (c *inbound) Close() error {
 	c.forget(c)
-	return ignoreClosed(c.Conn.Close())
+	err := c.hangUp()
+	c.closing.Do(c.s.served.Done)
+	return err
 }
 
 func ignoreClosed(err error) error {

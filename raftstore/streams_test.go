@@ -5,6 +5,7 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -94,6 +95,61 @@ func TestACallAfterARest(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(restLimit + time.Second)
+		}
+	})
+}
+
+// TestWhoServesAStreamIsWaitedFor: raft's goroutines for accepted connections
+// end, and say a last word, after Close has hung up on them.
+func TestWhoServesAStreamIsWaitedFor(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		network := newMemNet()
+		id, err := LoadIdentity(filepath.Join(t.TempDir(), "b"), "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newStreams(network.listen("b:1"), "b:1", id)
+		accepted := make(chan net.Conn)
+		go func() {
+			for range 2 {
+				in, err := s.Accept()
+				if err != nil {
+					t.Error(err)
+				}
+				accepted <- in
+			}
+		}()
+		var served []net.Conn
+		for range 2 {
+			c, err := network.listen("a:1").Dial("b:1", time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			served = append(served, <-accepted)
+			defer c.Close()
+		}
+		if err := served[0].Close(); err != nil { // its goroutine ends before the others are hung up on
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() { defer close(ended); s.wait() }()
+		synctest.Wait()
+		select {
+		case <-ended:
+			t.Error("one connection is served still")
+		default:
+		}
+		for range 2 { // as raft may
+			if err := served[1].Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		<-ended
+		if err := id.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }

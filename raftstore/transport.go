@@ -26,6 +26,7 @@ const (
 // It embeds the concrete type, which carries pre-vote and the heartbeat fast path.
 type transport struct {
 	*raft.NetworkTransport
+	streams *streams
 	g       *guard
 	self    raft.ServerID
 	addr    string

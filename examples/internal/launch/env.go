@@ -81,6 +81,7 @@ func ReadEnv(lookup func(string) (string, bool)) (Env, error) {
 	e.Options.Bootstrap = truth("BOOTSTRAP")
 	e.Options.Insecure = truth("INSECURE")
 	e.Options.AuthReads = truth("AUTH_READS")
+	e.Options.Profiling = truth("PROFILING")
 	e.Options.TLS = tlsFiles(get)
 	if e.Options.GossipKeys, err = gossipKeys(get("GOSSIP_KEYS")); err != nil {
 		errs = append(errs, err)

@@ -30,19 +30,19 @@ func TestEnvironment(t *testing.T) {
 		"REPLICATION_FACTOR=2", "HASH=fnv1a", "ZONE=z", "WEIGHT=3", "ON_QUORUM_LOSS=serve", "LOG_LEVEL=warn",
 		"TLS_CA=ca.pem", "TLS_CERT=n.pem", "TLS_KEY=n-key.pem", "TLS_HTTP=mutual",
 		"INSECURE=true", "GOSSIP_KEYS=MDEyMzQ1Njc4OWFiY2RlZg==, ZmVkY2JhOTg3NjU0MzIxMA==",
-		"AUTH_TOKEN=0123456789abcdef", "AUTH_READS=true"))
+		"AUTH_TOKEN=0123456789abcdef", "AUTH_READS=true", "PROFILING=true"))
 	o := e.Options
 	if err != nil || o.NodeID != "node-2" || o.NodeName != "two" || o.HTTPAddr != ":8081" || o.RaftAddr != "127.0.0.1:9002" ||
 		o.GossipAddr != "127.0.0.1:10002" || o.JoinAddr != "127.0.0.1:8080" || o.Bootstrap || o.DataDir != "/tmp/x" ||
 		o.Config.PartitionCount != 64 || o.Config.ReplicationFactor != 2 || o.Hash != "fnv1a" || o.Zone != "z" || o.Weight != 3 || o.OnQuorumLoss != clusterkit.Serve ||
 		o.TLS == nil || *o.TLS != (clusterkit.TLS{CA: "ca.pem", Cert: "n.pem", Key: "n-key.pem", HTTP: clusterkit.HTTPSMutual}) ||
 		!o.Insecure || len(o.GossipKeys) != 2 || string(o.GossipKeys[1]) != "fedcba9876543210" ||
-		o.AuthToken != "0123456789abcdef" || !o.AuthReads || e.KVAddr != ":8181" || e.Level != slog.LevelWarn {
+		o.AuthToken != "0123456789abcdef" || !o.AuthReads || !o.Profiling || e.KVAddr != ":8181" || e.Level != slog.LevelWarn {
 		t.Errorf("got %+v, %v", e, err)
 	}
 	_, err = ReadEnv(env("BOOTSTRAP=maybe", "WEIGHT=-1", "PARTITION_COUNT=many", "KV_ADDR=8181", "LOG_LEVEL=loud", "KV_ADVERTISE=nowhere",
-		"INSECURE=perhaps", "GOSSIP_KEYS=s3cret!", "AUTH_READS=perhaps"))
-	for _, name := range []string{"NODE_ID", "HTTP_ADDR", "BOOTSTRAP", "WEIGHT", "PARTITION_COUNT", "KV_ADDR", "KV_ADVERTISE", "LOG_LEVEL", "INSECURE", "GOSSIP_KEYS", "AUTH_READS"} {
+		"INSECURE=perhaps", "GOSSIP_KEYS=s3cret!", "AUTH_READS=perhaps", "PROFILING=perhaps"))
+	for _, name := range []string{"NODE_ID", "HTTP_ADDR", "BOOTSTRAP", "WEIGHT", "PARTITION_COUNT", "KV_ADDR", "KV_ADVERTISE", "LOG_LEVEL", "INSECURE", "GOSSIP_KEYS", "AUTH_READS", "PROFILING"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("the error does not name %s: %v", name, err)
 		}
