@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/skshohagmiah/clusterkit/internal/fuzz"
 )
 
@@ -154,6 +156,24 @@ func TestMalformedFrames(t *testing.T) {
 			t.Errorf("%v: %v", b, err)
 		}
 	}
+}
+
+// BenchmarkCounter is what the hardware takes for the two things that nobody who
+// finds a key's partition and looks at a lease can do without. Some processors
+// begin to read the counter only when everything before it is done.
+func BenchmarkCounter(b *testing.B) {
+	key := "user:1234567890a"
+	b.Run("alone", func(b *testing.B) {
+		for b.Loop() {
+			readTicks()
+		}
+	})
+	b.Run("behind a hash", func(b *testing.B) {
+		for b.Loop() {
+			xxhash.Sum64String(key)
+			readTicks()
+		}
+	})
 }
 
 func BenchmarkValid(b *testing.B) {
