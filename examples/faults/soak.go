@@ -24,6 +24,10 @@ const (
 	flat = 0.10
 	// calmWithin is how long connections that nobody uses may stay.
 	calmWithin = 75 * time.Second
+	// warmWrites values of warmBytes each go to warmKeys keys before the second
+	// half: 32 MiB in all, and so 19 MiB to each of five nodes, of whose tables in
+	// memory the first six take 12.
+	warmWrites, warmBytes, warmKeys = 512, 64 << 10, 64
 )
 
 var soakScenario = scenario{
@@ -153,8 +157,7 @@ func (o *options) soak(ctx context.Context, d *driver) (err error) {
 	any, mild := soakable(all())
 	r := result{scenario: soakScenario}
 	if r.problems, err = k.until(ctx, began.Add(o.soakFor/2), any, nil); err == nil && len(r.problems) == 0 {
-		err = k.calm(ctx, census{}, &k.half)
-		if err == nil {
+		if err = k.halfTime(ctx); err == nil {
 			r.problems, err = k.until(ctx, began.Add(o.soakFor), mild, &k.second)
 		}
 	}
@@ -214,7 +217,7 @@ func (k *soaking) until(ctx context.Context, end time.Time, from []scenario, cou
 			// The processes of half time are gone, and with them what these could
 			// be compared with.
 			fmt.Println("        the second half begins again, with the new processes")
-			if err := k.calm(ctx, census{}, &k.half); err != nil {
+			if err := k.halfTime(ctx); err != nil {
 				return nil, err
 			}
 			k.anew++
@@ -224,6 +227,40 @@ func (k *soaking) until(ctx context.Context, end time.Time, from []scenario, cou
 		*counts = append(*counts, c)
 	}
 	return nil, nil
+}
+
+// halfTime takes the census that the end is compared with.
+func (k *soaking) halfTime(ctx context.Context) error {
+	if err := k.warm(ctx); err != nil {
+		return fmt.Errorf("before the second half: %w", err)
+	}
+	return k.calm(ctx, census{}, &k.half)
+}
+
+// warm writes until what the stores keep in memory has its size: the tables of
+// young processes double from one to the next, which by the clients' small
+// values takes a quarter of an hour, and looks like a leak.
+func (k *soaking) warm(ctx context.Context) error {
+	w := &load{client: &http.Client{Timeout: opWithin, Transport: &http.Transport{}}}
+	defer w.client.CloseIdleConnections()
+	nodes := k.d.lab.c.Nodes
+	value := make([]byte, warmBytes)
+	for i := range warmWrites + warmKeys {
+		if i == warmWrites {
+			value = value[:1] // the last value of each key
+		}
+		for j := range value {
+			value[j] = byte('a' + k.rng.IntN(26))
+		}
+		key := fmt.Sprintf("warm-%d-%d", k.rounds, i%warmKeys)
+		if err := w.set(target{kv: nodes[i%len(nodes)].KVURL("")}, key, string(value)); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // calm waits until the processes have no more than they had, or else until no
