@@ -25,12 +25,13 @@ type fsm struct {
 	topology  atomic.Pointer[topology.Topology]
 	config    atomic.Uint64 // index of the newest configuration applied since the last Restore
 	published wakeup.Set
+	weight    weight // of what was applied since the newest snapshot
 }
 
 var _ raft.ConfigurationStore = (*fsm)(nil)
 
 func newFSM(g *guard, file string) *fsm {
-	f := &fsm{g: g, file: file}
+	f := &fsm{g: g, file: file, weight: weight{limit: logBytes, heavy: make(chan struct{}, 1)}}
 	f.topology.Store(&topology.Topology{})
 	return f
 }
@@ -51,6 +52,7 @@ func (f *fsm) Apply(l *raft.Log) any {
 	}
 	next, outcomes := f.topology.Load().Apply(l.Index, e)
 	f.publish(next)
+	f.weight.add(len(l.Data))
 	return Result{ID: e.ID, Index: l.Index, Outcomes: outcomes}
 }
 
@@ -68,7 +70,8 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	if err := f.g.failure(); err != nil {
 		return nil, err
 	}
-	return snapshot{f.topology.Load()}, nil
+	f.weight.reset()
+	return snapshot{f.topology.Load(), &f.weight}, nil
 }
 
 // Restore implements raft.FSM: the snapshot replaces the topology.
@@ -89,11 +92,16 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	}
 	f.config.Store(0) // the snapshot's own is the newest now, see configIndex
 	f.publish(t)
+	f.weight.reset()
+	f.weight.saved(len(b))
 	return nil
 }
 
 // snapshot is one published topology, written while newer entries are applied.
-type snapshot struct{ t *topology.Topology }
+type snapshot struct {
+	t      *topology.Topology
+	weight *weight
+}
 
 // Persist implements raft.FSMSnapshot.
 func (s snapshot) Persist(sink raft.SnapshotSink) error {
@@ -106,6 +114,7 @@ func (s snapshot) Persist(sink raft.SnapshotSink) error {
 		_ = sink.Cancel()
 		return fmt.Errorf("raftstore: write snapshot: %w", err)
 	}
+	s.weight.saved(len(b))
 	return sink.Close()
 }
 

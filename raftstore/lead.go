@@ -32,6 +32,7 @@ type run struct {
 	retry   <-chan time.Time
 	spread  <-chan error // Barrier that tells followers the commit index, or nil
 	another bool         // one more is wanted after it
+	saving  <-chan error // snapshot of a heavy log under way, or nil
 
 	watching bool // the disk is looked after: a write may be under way
 	hung     bool // it hung when it was looked after last
@@ -86,6 +87,10 @@ func (s *Store) Run(ctx context.Context) error {
 			}
 		case <-published:
 			published = s.unlessBound(published)
+		case <-s.fsm.weight.heavy:
+			r.lighten()
+		case err := <-r.saving:
+			r.lightened(err)
 		case <-s.g.began:
 			if !r.watching {
 				r.watching = true

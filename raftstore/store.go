@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,6 +68,7 @@ type tuning struct {
 	trailingLogs      uint64
 	snapshotThreshold uint64
 	snapshotInterval  time.Duration
+	logBytes          int64
 	wrap              func(logStore) logStore
 }
 
@@ -145,6 +147,8 @@ type Store struct {
 	fsm   *fsm
 	raft  *raft.Raft
 
+	trailing uint64 // entries that raft leaves behind a snapshot
+
 	leadTerm   atomic.Uint64 // term whose Barrier was applied here, 0 for none
 	leadership wakeup.Set
 	observed   chan raft.Observation // leader changes, cap 1
@@ -198,6 +202,7 @@ func Open(c Config) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("%w: %s", err, remedy), c.Streams.Close(), below.Close())
 	}
 	s.fsm = newFSM(s.g, path)
+	s.fsm.weight.limit = cmp.Or(c.tune.logBytes, logBytes)
 	if err := s.start(); err != nil {
 		return nil, errors.Join(err, c.Streams.Close(), s.disk.Close())
 	}
@@ -244,7 +249,9 @@ func (s *Store) start() (err error) {
 	if err != nil {
 		return fmt.Errorf("raftstore: log cache: %w", err)
 	}
-	s.raft, err = raft.NewRaft(s.c.raft(log), s.fsm, cached, s.disk, s.snaps, s.trans)
+	conf := s.c.raft(log)
+	s.trailing = conf.TrailingLogs
+	s.raft, err = raft.NewRaft(conf, s.fsm, cached, s.disk, s.snaps, s.trans)
 	if err != nil {
 		return fmt.Errorf("raftstore: start raft on %s: %w: %s", dir, err, remedy)
 	}
