@@ -61,9 +61,9 @@ type Config struct {
 	tune tuning
 }
 
-// tuning is what only tests change. The defaults are raft's own; with at most
-// 64 commits in flight a log tail cannot outrun 10,240 trailing entries, which
-// would make raft send snapshots in circles.
+// tuning is what only tests change. The defaults are raft's own, and logBytes;
+// with at most 64 commits in flight a log tail cannot outrun the entries behind a
+// snapshot, which would make raft send snapshots in circles.
 type tuning struct {
 	trailingLogs      uint64
 	snapshotThreshold uint64

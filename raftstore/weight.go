@@ -9,9 +9,12 @@ import (
 
 const (
 	// logBytes is how much the entries behind a snapshot may weigh before the next
-	// one is taken, and how much it leaves behind. Raft counts entries alone: 8,192
-	// before, 10,240 behind, of which each may hold a mebibyte of custom data.
-	logBytes = 32 << 20
+	// one is taken, and how much that leaves behind, unless a snapshot weighs more
+	// than this: then it is as much as a snapshot, so that what is written to the
+	// disk at most doubles. Raft counts entries alone: 8,192 before and 10,240
+	// behind, which are 9 MB of the memory that bbolt maps when all are small, and
+	// 18 GB when each holds a mebibyte of custom data.
+	logBytes = 1 << 20
 	// leastTrailing is how many entries are left behind in any case: a follower
 	// that is a little late must find what it lacks, or is sent snapshots in circles.
 	leastTrailing = 2 * maxInFlight
@@ -28,11 +31,13 @@ type weight struct {
 	heavy    chan struct{} // cap 1: it is time for another
 }
 
-// add counts an entry. A snapshot is not due before the entries weigh as much as
-// the last one did, so that what is written to the disk at most doubles.
+// most is what entries may weigh.
+func (w *weight) most() int64 { return max(w.limit, w.snapshot.Load()) }
+
+// add counts an entry.
 func (w *weight) add(n int) {
 	w.entries.Add(1)
-	if w.bytes.Add(int64(n)) > max(w.limit, w.snapshot.Load()) {
+	if w.bytes.Add(int64(n)) > w.most() {
 		select {
 		case w.heavy <- struct{}{}:
 		default:
@@ -47,11 +52,11 @@ func (w *weight) reset() {
 
 func (w *weight) saved(n int) { w.snapshot.Store(int64(n)) }
 
-// trailing returns how many entries of the average weight make up the limit, of
-// which most is the largest number that is asked for.
-func (w *weight) trailing(most uint64) uint64 {
+// trailing returns how many entries of the average weight make up what they may
+// weigh, but not more than are asked for.
+func (w *weight) trailing(asked uint64) uint64 {
 	average := max(1, w.bytes.Load()/max(1, w.entries.Load()))
-	return min(most, max(leastTrailing, uint64(w.limit/average))) //#nosec G115 -- both are above 0
+	return min(asked, max(leastTrailing, uint64(w.most()/average))) //#nosec G115 -- both are above 0
 }
 
 // lighten takes a snapshot, and has it leave fewer entries behind than raft would.

@@ -114,8 +114,9 @@ func TestWeight(t *testing.T) {
 		{limit: 100, sizes: []int{101}, snapshot: 200, most: 10240, trailing: leastTrailing},
 		{limit: 100, sizes: []int{100, 101}, snapshot: 200, most: 10240, heavy: true, trailing: leastTrailing},
 		{limit: logBytes, sizes: []int{1 << 10}, most: math.MaxUint64, trailing: logBytes >> 10},
+		{limit: logBytes, sizes: []int{1 << 10}, snapshot: 4 << 20, most: math.MaxUint64, trailing: 4 << 10},
 		{limit: logBytes, sizes: []int{100}, most: 10240, trailing: 10240},
-		{limit: logBytes, sizes: []int{1 << 20, 1 << 20}, most: 10240, trailing: leastTrailing},
+		{limit: logBytes, sizes: []int{1 << 20, 1 << 20}, most: 10240, heavy: true, trailing: leastTrailing},
 		{limit: logBytes, sizes: []int{1 << 20}, most: 4, trailing: 4},
 		{limit: logBytes, sizes: []int{0}, most: 10240, trailing: 10240},
 	} {

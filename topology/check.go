@@ -211,7 +211,7 @@ func CheckStep(before, after *Topology) error {
 	for i, p := range before.Partitions {
 		q := after.Partitions[i]
 		switch {
-		case q == p:
+		case q == p || q.equal(p): // from a snapshot it is another of the same
 		case q.Epoch < p.Epoch:
 			errs = append(errs, fmt.Errorf("%s: epoch went back from %d to %d", p.ID, p.Epoch, q.Epoch))
 		case q.Epoch == p.Epoch && q.Primary != "" && p.Primary != "" &&

@@ -494,5 +494,5 @@ func (h *history) identities(e Entry) error {
 	if d := Diff(h.top, back); len(d) != 0 {
 		return fmt.Errorf("diff with the same topology from a snapshot: %v", d)
 	}
-	return nil
+	return CheckStep(h.top, back)
 }
