@@ -109,6 +109,9 @@ func (c *ClusterKit) GetPartition(key string) (*Partition, error) {
 	if v == nil {
 		return nil, ErrNotReady
 	}
+	if v.locator.Hash() == ring.XXHash64 { // as Locate does, a call less
+		return v.topology.Partitions[v.locator.Reduce(ring.XX(key))], nil
+	}
 	return v.topology.Partitions[v.locator.Locate(key)], nil
 }
 

@@ -73,8 +73,11 @@ func (h Hash) Sum(key string) uint64 {
 	case MD5:
 		return uint64(md5Prefix(key))
 	}
-	return xxhash.Sum64String(key)
+	return XX(key)
 }
+
+// XX is the sum of the default, [XXHash64].
+func XX(key string) uint64 { return xxhash.Sum64String(key) }
 
 // fnv1a is hash/fnv's New32a without its interface and its allocation.
 func fnv1a(key string) uint32 {

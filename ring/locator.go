@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 // Format is the fmt verb form of a partition's ID, for the wire.
@@ -40,15 +38,18 @@ func NewLocator(hash Hash, partitions int) (Locator, error) {
 // for keys over 256 bytes).
 func (l *Locator) Locate(key string) int {
 	if l.hash == XXHash64 {
-		return l.reduce(xxhash.Sum64String(key))
+		return l.Reduce(XX(key))
 	}
-	return l.reduce(l.hash.Sum(key))
+	return l.Reduce(l.hash.Sum(key))
 }
 
-// reduce returns sum mod modulo. The quotient estimated from inverse is right
-// or one too small, because inverse >= (1<<64)/modulo - 1 makes
-// sum*inverse/(1<<64) > sum/modulo - 1. One subtraction corrects it.
-func (l *Locator) reduce(sum uint64) int {
+// Reduce returns the partition of a key by its hash: sum mod the partition count.
+// It is compiled into its caller, as [XX] is, where Locate is one call more.
+//
+// The quotient estimated from inverse is right or one too small, because inverse
+// >= (1<<64)/modulo - 1 makes sum*inverse/(1<<64) > sum/modulo - 1. One
+// subtraction corrects it.
+func (l *Locator) Reduce(sum uint64) int {
 	quotient, _ := bits.Mul64(sum, l.inverse)
 	rest := sum - quotient*l.modulo
 	if rest >= l.modulo {
