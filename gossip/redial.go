@@ -21,6 +21,10 @@ const (
 	dyingWithin    = 2 * time.Second
 	redialPause    = 2 * time.Millisecond
 	redialPauseMax = 100 * time.Millisecond
+	// answeredWithin is redialWithin for a kernel that has answered once. If it says
+	// nothing then its address has gone with its container; but a processor that
+	// was lent to others for a moment must not look like that.
+	answeredWithin = 250 * time.Millisecond
 	// redialTries bounds how often a dial is begun anew during which this process
 	// did not get to run.
 	redialTries = 5
@@ -68,6 +72,7 @@ func (l *links) redial(ctx context.Context, p Peer, within time.Duration) redial
 			if time.Since(began) > dyingWithin {
 				return redialNone
 			}
+			within = max(within, answeredWithin)
 			pause(ctx.Done(), again)
 		default:
 			return redialHung
