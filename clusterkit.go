@@ -265,8 +265,9 @@ func (c *ClusterKit) Err() error {
 // Stop leaves the cluster gracefully for a while: primaries go to other nodes
 // at once, replicas stay assigned to this node until HealAfter, Raft
 // leadership is handed over. It returns when nothing of the node runs any
-// more, a running hook included. Stop may be called more than once, and on a
-// node that was not started.
+// more, a running hook included, except that goroutines of memberlist may take a
+// moment to end; they say nothing to Options.Logger. Stop may be called more than
+// once, and on a node that was not started.
 func (c *ClusterKit) Stop() error {
 	c.mu.Lock()
 	first := !c.stopped

@@ -220,6 +220,17 @@ func (c *cluster) leader() *member {
 	return nil
 }
 
+// follower returns a member that is not the given leader.
+func (c *cluster) follower(leader *member) *member {
+	for _, m := range c.members[1:] {
+		if m != leader {
+			return m
+		}
+	}
+	c.t.Fatal("there is no follower")
+	return nil
+}
+
 func (c *cluster) live(uuid string) bool {
 	for _, m := range c.members {
 		if m.store != nil && m.id.UUID() == uuid {

@@ -234,10 +234,7 @@ func TestSnapshotReachesNewAndRestartedNodes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, smallSnapshots)
 		l := c.leader()
-		down := c.members[2]
-		if down == l {
-			down = c.members[1]
-		}
+		down := c.follower(l)
 		down.end()
 		for range 60 {
 			if _, err := c.touch(l, time.Now().String()); err != nil {

@@ -144,6 +144,7 @@ func (b *bed) voting(ctx context.Context) error {
 // environment is what the nodes of a scenario's cluster have in common, and
 // what they prove themselves with, if they do.
 func (s scenario) environment(dir string) (map[string]string, *secrets, error) {
+	// PROFILING is for whoever looks into a soak that goes on.
 	env := map[string]string{"LOG_LEVEL": "info", "GOMAXPROCS": "1", "AUTH_TOKEN": authToken, "PROFILING": "true"}
 	maps.Copy(env, s.env)
 	if !s.secure {
