@@ -37,6 +37,7 @@ var rooms = map[string][]string{
 	"cmd/clusterkit":      {"topology", "raftstore", "internal/certs"},
 	"internal/wakeup":     {},
 	"internal/boltfile":   {},
+	"internal/bubble":     {},
 	"internal/certs":      {},
 	"internal/fuzz":       {},
 	"internal/simnet":     {},
@@ -188,6 +189,39 @@ func TestGoroutinesHaveOwners(t *testing.T) {
 				return true
 			})
 		}
+	}
+}
+
+// TestBubblesRunAlone finds bubbles that are not begun by package bubble: the
+// race detector cannot bear their timers on two processors.
+func TestBubblesRunAlone(t *testing.T) {
+	t.Parallel()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && path == filepath.Join("internal", "sim", "replay") {
+			return fs.SkipDir // a module for one processor
+		}
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || filepath.Dir(path) == filepath.Join("internal", "bubble") {
+			return err
+		}
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if x, ok := sel.X.(*ast.Ident); ok && x.Name == "synctest" && sel.Sel.Name == "Test" {
+				t.Errorf("%s: synctest.Test: use bubble.Test", fset.Position(sel.Pos()))
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 )
 
 // slow is a handler that takes its time.
@@ -23,8 +25,7 @@ func (s slow) Handle(ctx context.Context, r slog.Record) error {
 // TestNothingIsLoggedAfterTheEnd: a record that is being written is waited for,
 // and none follows, by whichever descendant of the logger.
 func TestNothingIsLoggedAfterTheEnd(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		var said bytes.Buffer
 		release := make(chan struct{})
 		logger, gate := newQuiet(slog.New(slow{slog.NewTextHandler(&said, nil), release}))

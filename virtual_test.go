@@ -3,9 +3,9 @@ package clusterkit
 import (
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/internal/simnet"
 )
 
@@ -15,8 +15,7 @@ import (
 // about failures asks for would come after minutes. Here a node waits for
 // nothing but other nodes.
 func virtual(t *testing.T, test func(*testing.T, *lab)) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		t.Cleanup(func() { time.Sleep(time.Minute) }) // after the nodes have stopped: timers of libraries have a last word
 		test(t, &lab{network: simnet.New(1), clock: virtualClock{time.Now()}})
 	})

@@ -7,18 +7,17 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/client"
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/internal/simnet"
 )
 
 // inBubble runs f in virtual time, with a fake cluster whose nodes a, b and c
 // have a host each.
 func inBubble(t *testing.T, f func(t *testing.T, c *cluster, opts []client.Option)) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		network := simnet.New(1)
 		c := model(1, "a")
 		for i, ip := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"} {

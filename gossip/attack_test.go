@@ -16,9 +16,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -332,10 +332,9 @@ func (a addrOf) String() string  { return string(a) }
 
 // TestJunkDoesNotFloodTheLog: memberlist has a line for each packet it refuses.
 func TestJunkDoesNotFloodTheLog(t *testing.T) {
-	t.Parallel()
 	var out lockedBuffer
 	w := newLogger(slog.New(slog.NewTextHandler(&out, nil)))
-	synctest.Test(t, func(t *testing.T) { // all packets come at the same instant
+	bubble.Test(t, func(t *testing.T) { // all packets come at the same instant
 		for range 10_000 {
 			w.Printf("[ERR] memberlist: Decrypt packet failed: %v", "junk\nlevel=ERROR msg=forged")
 		}

@@ -5,8 +5,9 @@ import (
 	"io"
 	"net"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 )
 
 // dialled is a port of which only the answers to dials are known: each takes a
@@ -43,7 +44,6 @@ func (hungUp) Write(b []byte) (int, error) { return len(b), nil }
 // TestWhoAnsweredOnce: a kernel that has answered is waited for longer; one that
 // never does, or never again, is gone.
 func TestWhoAnsweredOnce(t *testing.T) {
-	t.Parallel()
 	for _, tc := range []struct {
 		name    string
 		answers []time.Duration
@@ -62,7 +62,7 @@ func TestWhoAnsweredOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := &links{g: &Gossip{c: Config{Self: g.c.Self, Links: &dialled{answers: tc.answers}}}}
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				if found := l.investigate(t.Context(), Peer{UUID: "x", Incarnation: 1, RaftAddr: "a:1"}); isCrash(endedByKernel, found) != tc.crash {
 					t.Errorf("redial %d", found)
 				}

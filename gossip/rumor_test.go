@@ -6,9 +6,9 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/internal/simnet"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
@@ -16,8 +16,7 @@ import (
 // TestEverybodyHearsOfARestart: a node that is back tells one other node, and all
 // hear of it by rumor, long before two of them compare all they know.
 func TestEverybodyHearsOfARestart(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const rounds = 60
 		network := simnet.New(1)
 		nodes := make([]*running, 5)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/hooks"
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -23,7 +24,7 @@ import (
 // and the copy is given up before it is back. What it left must go.
 func TestACopyThatWasBegunIsEndedAfterARestart(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a"}})
 		w.commit(topology.MoveStart{Partition: 0, Version: w.Topology().Partitions[0].Version, From: "a", To: "b", Reason: topology.ReasonBalance})
@@ -56,7 +57,7 @@ func TestACopyThatWasBegunIsEndedAfterARestart(t *testing.T) {
 // and a reset begins anew.
 func TestACopyThatFailsForGoodIsGivenUp(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, "a", "b")
 		for i := range 2 {
 			w.commit(topology.Place{Partition: i, Replicas: []string{"a", "b"}})
@@ -105,7 +106,7 @@ func TestACopyThatFailsForGoodIsGivenUp(t *testing.T) {
 // so they are when another one fails.
 func TestALateHookAloneIsTold(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a", "b"}})
 		var early, late calls
@@ -132,7 +133,7 @@ func TestALateHookAloneIsTold(t *testing.T) {
 // TestBothFormsMustSucceed before the acknowledgement.
 func TestBothFormsMustSucceed(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a", "b"}})
 		inSync := func() bool { return w.Topology().Partitions[0].Replica("b").State == topology.ReplicaInSync }
@@ -164,7 +165,7 @@ func TestBothFormsMustSucceed(t *testing.T) {
 // TestAFailedAcknowledgementIsSentAgain without calling the hook again.
 func TestAFailedAcknowledgementIsSentAgain(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a", "b"}})
 		w.nacks = 5
@@ -184,7 +185,7 @@ func TestAFailedAcknowledgementIsSentAgain(t *testing.T) {
 // primary again.
 func TestARevokedPrimaryAcknowledges(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a", "b"}})
 		w.commit(topology.Ack{Partition: 0, Node: "b", Incarnation: 1, Session: w.Topology().Partitions[0].Replica("b").Session, Step: topology.AckCopied})
@@ -224,7 +225,7 @@ func TestARevokedPrimaryAcknowledges(t *testing.T) {
 // TestAHookThatEndsItsGoroutine keeps neither its slot nor its partition.
 func TestAHookThatEndsItsGoroutine(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a"}})
 		c := w.config("a", 1, &memory{})
@@ -250,7 +251,7 @@ func TestAHookThatEndsItsGoroutine(t *testing.T) {
 // TestStopTimeout: Run returns although a hook does not, and names it.
 func TestStopTimeout(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a"}})
 		var out lines
@@ -279,7 +280,7 @@ func TestStopTimeout(t *testing.T) {
 // TestARetryGetsFreshSources, and a call goes on when only its sources change.
 func TestARetryGetsFreshSources(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b", "c", "d")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a", "c"}})
 		p := w.Topology().Partitions[0]

@@ -9,10 +9,10 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/hooks"
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -183,7 +183,7 @@ func expect(t *testing.T, what string, got, want []string) {
 
 func TestALearnerIsInSyncWhenItsHookSucceeded(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a", "b"}})
 		w.nacks = 2
@@ -218,7 +218,7 @@ func TestALearnerIsInSyncWhenItsHookSucceeded(t *testing.T) {
 
 func TestWithoutHooksEverythingIsAcknowledged(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, "a", "b")
 		for i := range 3 {
 			w.commit(topology.Place{Partition: i, Replicas: []string{"a", "b"}})
@@ -235,7 +235,7 @@ func TestWithoutHooksEverythingIsAcknowledged(t *testing.T) {
 
 func TestASupersededCallIsCancelledAndTheNewestDelivered(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b", "c")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a"}})
 		p := w.Topology().Partitions[0]
@@ -267,7 +267,7 @@ func TestASupersededCallIsCancelledAndTheNewestDelivered(t *testing.T) {
 
 func TestARestartDeliversWhatIsHeldAndWhatWasLost(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"b", "a"}})
 		w.commit(topology.Place{Partition: 1, Replicas: []string{"b", "a"}})
@@ -295,7 +295,7 @@ func TestARestartDeliversWhatIsHeldAndWhatWasLost(t *testing.T) {
 
 func TestALateHookIsToldWhatIsHeld(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a", "b"}})
 		d := hooks.New(w.config("a", 1, &memory{}))
@@ -325,7 +325,7 @@ func TestALateHookIsToldWhatIsHeld(t *testing.T) {
 
 func TestEveryNodeIsToldOfCopies(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b", "c")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a", "b"}})
 		news := make(map[string][]string)
@@ -355,7 +355,7 @@ func TestEveryNodeIsToldOfCopies(t *testing.T) {
 // TestANodeThatIsDownIsNotAskedToCopy: it is when it is back.
 func TestANodeThatIsDownIsNotAskedToCopy(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a", "b"}})
 		w.commit(topology.Ack{Partition: 0, Node: "b", Incarnation: 1, Session: w.Topology().Partitions[0].Replica("b").Session, Step: topology.AckCopied})
@@ -379,7 +379,7 @@ func TestANodeThatIsDownIsNotAskedToCopy(t *testing.T) {
 // failing ones hold nobody else up.
 func TestManyPartitions(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const partitions = 500
 		w := newWorld(t, partitions, "a", "b")
 		for i := range partitions {

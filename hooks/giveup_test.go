@@ -5,10 +5,10 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/hooks"
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -16,7 +16,7 @@ import (
 // reset or a restart is a copy of its own.
 func TestTheErrorRoleIsDelivered(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a", "b"}})
 		c := w.config("b", 1, &memory{})
@@ -53,7 +53,7 @@ func TestTheErrorRoleIsDelivered(t *testing.T) {
 // nothing is the hook's fault.
 func TestFailuresWithoutASourceAreNotCounted(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a", "b"}})
 		d := hooks.New(w.config("b", 1, &memory{}))
@@ -85,7 +85,7 @@ func TestFailuresWithoutASourceAreNotCounted(t *testing.T) {
 // TestASlowCopyThatFailsIsTriedAsOften as a quick one, however long that takes.
 func TestASlowCopyThatFailsIsTriedAsOften(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a", "b"}})
 		d := hooks.New(w.config("b", 1, &memory{}))
@@ -113,7 +113,7 @@ func TestASlowCopyThatFailsIsTriedAsOften(t *testing.T) {
 // drop data in this node's place.
 func TestOnlyCopiesAreGivenUp(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a", "b"}})
 		w.commit(topology.Ack{Partition: 0, Node: "b", Incarnation: 1, Session: w.Topology().Partitions[0].Replica("b").Session, Step: topology.AckCopied})
@@ -146,7 +146,7 @@ func TestOnlyCopiesAreGivenUp(t *testing.T) {
 // the others are served at once.
 func TestFailingPartitionsHoldNoSlot(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const partitions = 50
 		w := newWorld(t, partitions, "a", "b")
 		for i := range partitions {

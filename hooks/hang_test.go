@@ -10,6 +10,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -25,7 +26,7 @@ func TestAHangingDiskHoldsNobody(t *testing.T) {
 		"when the node ends":  {true, closeWait + gather},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				f, err := OpenFile(t.TempDir(), "u-1")
 				if err != nil {
 					t.Fatal(err)

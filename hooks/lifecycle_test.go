@@ -9,10 +9,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/hooks"
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -94,7 +94,7 @@ func TestEvents(t *testing.T) {
 // a slow one gets what it missed merged.
 func TestLifecycle(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a")
 		l := hooks.NewLifecycle(w, slog.New(slog.DiscardHandler))
 		var mu sync.Mutex
@@ -132,7 +132,7 @@ func TestLifecycle(t *testing.T) {
 // what happened while it was away, its own end among it.
 func TestNothingIsToldFromBeforeThisIncarnation(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		l := hooks.NewLifecycle(w, slog.New(slog.DiscardHandler))
 		l.SetSelf(topology.Node{ID: "a", UUID: "u-a", Incarnation: 2})
@@ -173,7 +173,7 @@ func TestNothingIsToldFromBeforeThisIncarnation(t *testing.T) {
 // holds up the stop.
 func TestALifecycleHookThatMisbehaves(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a")
 		var out lines
 		l := hooks.NewLifecycle(w, slog.New(slog.NewTextHandler(&out, nil)))

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/hooks"
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -71,7 +71,7 @@ func (w *world) abort() {
 // share one write.
 func TestNoFirstCallBeforeItIsOnDisk(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const partitions = 100
 		w := newWorld(t, partitions, "a", "b")
 		for i := range partitions {
@@ -104,7 +104,7 @@ func TestNoFirstCallBeforeItIsOnDisk(t *testing.T) {
 // dropped in between.
 func TestEveryFirstCallIsMarked(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a"}})
 		disk := newSlowDisk()
@@ -145,7 +145,7 @@ func TestEveryFirstCallIsMarked(t *testing.T) {
 // mark goes: waiting for the disk holds nothing up either.
 func TestACopyThatIsSupersededBeforeItsFirstCall(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a"}})
 		w.commit(topology.Place{Partition: 1, Replicas: []string{"a", "b"}})

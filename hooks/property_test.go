@@ -9,10 +9,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/hooks"
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -36,7 +36,7 @@ func TestPromise(t *testing.T) {
 		if t.Failed() {
 			return
 		}
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h := newHistory(t, uint64(seed))
 			h.play(60)
 			h.settle()
@@ -52,7 +52,7 @@ func TestPromise(t *testing.T) {
 func FuzzPromise(f *testing.F) {
 	f.Add(uint64(1))
 	f.Fuzz(func(t *testing.T, seed uint64) {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			h := newHistory(t, seed)
 			h.play(60)
 			h.settle()

@@ -11,6 +11,7 @@ import (
 	"weak"
 
 	"github.com/skshohagmiah/clusterkit/hooks"
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -47,7 +48,7 @@ func alive(versions []weak.Pointer[topology.Topology]) int {
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	const partitions, versions = 8, 10_000
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, partitions, "a", "b", "c")
 		for i := range partitions {
 			w.commit(topology.Place{Partition: i, Replicas: []string{"a"}})
@@ -103,7 +104,7 @@ func TestMemoryIsBounded(t *testing.T) {
 func TestLifecycleMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	const versions = 10_000
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "a", "b")
 		w.commit(topology.Place{Partition: 0, Replicas: []string{"a"}})
 		l := hooks.NewLifecycle(w, slog.New(slog.DiscardHandler))

@@ -11,8 +11,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 )
 
 // What an attacker can send to the HTTP address.
@@ -55,7 +56,6 @@ func answerTo(t *testing.T, addr, raw string) string {
 // TestSilentAndSlowClientsAreHungUpOn, whether they send nothing, half of the
 // headers, or a body drop by drop.
 func TestSilentAndSlowClientsAreHungUpOn(t *testing.T) {
-	t.Parallel()
 	for name, tc := range map[string]struct {
 		send   string
 		within time.Duration // ReadHeaderTimeout, ReadTimeout or IdleTimeout
@@ -67,7 +67,7 @@ func TestSilentAndSlowClientsAreHungUpOn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				h := guarded(&recording{}, Access{Anyone: true})
 				p := serve(t, h)
 				theirs, ours := net.Pipe()
@@ -89,8 +89,7 @@ func TestSilentAndSlowClientsAreHungUpOn(t *testing.T) {
 
 // TestLongPollsOutliveTheServersTimeouts as far as they may.
 func TestLongPollsOutliveTheServersTimeouts(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := newFake()
 		p := serve(t, handler(f))
 		theirs, ours := net.Pipe()

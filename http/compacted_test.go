@@ -5,14 +5,14 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
 // TestCompacted: who comes back with a version from which the steps are not
 // known is told so, once, before the snapshot; nobody else is.
 func TestCompacted(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := newFake() // at version 4
 		h := handler(f)
 		p := serve(t, h)
@@ -69,8 +69,7 @@ func TestCompacted(t *testing.T) {
 // TestCompactedBeforeTheFirstTopology: a node that has just been started is
 // behind whoever comes back to it.
 func TestCompactedBeforeTheFirstTopology(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := unfounded()
 		c := open(t, serve(t, handler(f)), "/events?from=7")
 		synctest.Wait()

@@ -19,6 +19,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -145,8 +146,7 @@ func (c *client) leader() string {
 }
 
 func TestEventsAreDifferences(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := newFake()
 		c := open(t, serve(t, handler(f)), "/events")
 		if e := c.topology(); !e.Snapshot || len(e.Nodes) != 2 || len(e.Partitions) != 2 || e.Version != 4 || e.Cluster.Name != "demo" {
@@ -169,8 +169,7 @@ func TestEventsAreDifferences(t *testing.T) {
 
 // TestStreamsOutliveTheServersTimeouts, by the hour, and beat in between.
 func TestStreamsOutliveTheServersTimeouts(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := newFake()
 		c := open(t, serve(t, handler(f)), "/events")
 		c.topology()
@@ -193,8 +192,7 @@ func TestStreamsOutliveTheServersTimeouts(t *testing.T) {
 }
 
 func TestResume(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := newFake()
 		p := serve(t, handler(f))
 		watcher := open(t, p, "/events")
@@ -236,8 +234,7 @@ func TestResume(t *testing.T) {
 // TestASlowClientIsSkippedForward: it gets what was on its way, and then the
 // newest state, whatever happened in between.
 func TestASlowClientIsSkippedForward(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := newFake()
 		c := open(t, serve(t, handler(f)), "/events")
 		c.topology()
@@ -262,8 +259,7 @@ func TestASlowClientIsSkippedForward(t *testing.T) {
 
 // TestAClientThatNeverReadsIsDropped, and so is one that goes.
 func TestAClientThatNeverReadsIsDropped(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := newFake()
 		h := handler(f)
 		p := serve(t, h)
@@ -289,8 +285,7 @@ func TestAClientThatNeverReadsIsDropped(t *testing.T) {
 }
 
 func TestAStreamWaitsForTheTopology(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		f := unfounded()
 		c := open(t, serve(t, handler(f)), "/events?from=7")
 		synctest.Wait()
@@ -302,8 +297,7 @@ func TestAStreamWaitsForTheTopology(t *testing.T) {
 }
 
 func TestStreamsAreBoundedAndEndWithTheHandler(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := handler(newFake())
 		p := serve(t, h)
 		for range maxStreams {
@@ -329,8 +323,7 @@ func TestStreamsAreBoundedAndEndWithTheHandler(t *testing.T) {
 }
 
 func TestShutdownEndsStreams(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		h := handler(newFake())
 		p := pipes{make(chan net.Conn), make(chan struct{})}
 		s := NewServer(h, nil)

@@ -5,8 +5,9 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 )
 
 // TestCycle: a calm cycle asks, checks once all have answered or the quorum has
@@ -200,7 +201,7 @@ func TestOwnTermIsOfTheRound(t *testing.T) {
 // nothing in a later one of the same node.
 func TestRoundsAreNotReused(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, 3)
 		w.run()
 		seen := uint64(0)
@@ -227,7 +228,7 @@ func TestRoundsAreNotReused(t *testing.T) {
 // lease has heard nobody; it hears them out before it says that theirs ended.
 func TestASleepingLeaderBlamesNobody(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, 3)
 		w.run()
 		w.lead(0, 1)
@@ -260,7 +261,7 @@ func TestASleepingLeaderBlamesNobody(t *testing.T) {
 // write's time-out once, and the others keep their leases.
 func TestAHungPeerHoldsUpNobody(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 4, 3)
 		var hang atomic.Bool
 		w.nodes[0].wrap = func(c net.Conn) net.Conn {
@@ -317,7 +318,7 @@ func (c counted) Write(b []byte) (int, error) {
 // voters as a quorum takes a check; one node that is gone adds nothing but attempts to reach it.
 func TestIdleCost(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 5, 3)
 		var sent atomic.Int64
 		w.nodes[0].wrap = func(c net.Conn) net.Conn { return counted{c, &sent} }

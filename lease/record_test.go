@@ -2,8 +2,9 @@ package lease
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 )
 
 func TestRecord(t *testing.T) {
@@ -78,7 +79,7 @@ func TestInherit(t *testing.T) {
 // lease from its own beginning.
 func TestTakeoverOfASilentLeader(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 5, 5)
 		w.run()
 		time.Sleep(10 * time.Second) // everybody has known the voters for long

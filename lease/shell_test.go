@@ -6,8 +6,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 )
 
 // TestLeasesOverStreams: everybody has a lease soon after a leader is there,
@@ -15,7 +16,7 @@ import (
 // leader says that it has ended, and gets none until it has registered anew.
 func TestLeasesOverStreams(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 4, 3)
 		w.nodes[3].rate.Store(99) // the worst holder: its clock is slow
 		w.run()
@@ -61,7 +62,7 @@ func TestLeasesOverStreams(t *testing.T) {
 // are woken once in a cycle: that is most of what an idle leader costs.
 func TestCalmRounds(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 5, 5)
 		w.net.SetDelay(100*time.Microsecond, 3*time.Millisecond)
 		w.run()
@@ -81,7 +82,7 @@ func TestCalmRounds(t *testing.T) {
 // and has registered anew.
 func TestUnfit(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 4, 3)
 		w.run()
 		w.lead(0, 1)
@@ -107,7 +108,7 @@ func TestFarNodes(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
 	for delay, jitter := range map[time.Duration]time.Duration{5 * ms: ms, 30 * ms: 7 * ms, 100 * ms: 25 * ms, 200 * ms: 20 * ms} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := newWorld(t, 5, 3)
 			w.net.SetDelay(delay, jitter)
 			w.run()
@@ -128,7 +129,7 @@ func TestFarNodes(t *testing.T) {
 func TestNodesThatBecomeFar(t *testing.T) {
 	t.Parallel()
 	for at := range 8 { // of a cycle
-		synctest.Test(t, func(t *testing.T) {
+		bubble.Test(t, func(t *testing.T) {
 			w := newWorld(t, 5, 5)
 			w.run()
 			w.lead(0, 1)
@@ -146,7 +147,7 @@ func TestNodesThatBecomeFar(t *testing.T) {
 // one says of nobody that a lease has ended.
 func TestLeaderChange(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 5, 5)
 		w.run()
 		w.lead(0, 1)
@@ -170,7 +171,7 @@ func TestLeaderChange(t *testing.T) {
 // in its term, grants nobody anything; not itself either.
 func TestLeaderThatWasReplaced(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, 3)
 		w.run()
 		w.lead(0, 1)
@@ -199,7 +200,7 @@ func TestLeaderThatWasReplaced(t *testing.T) {
 // reaches a quorum, although it does not register anew.
 func TestLeaderThatNobodyReplaces(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, 3)
 		w.run()
 		w.lead(0, 1)
@@ -219,7 +220,7 @@ func TestLeaderThatNobodyReplaces(t *testing.T) {
 // once when the node applies another or releases it.
 func TestRegistrationAndRelease(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, 3)
 		w.run()
 		w.lead(0, 1)
@@ -250,7 +251,7 @@ func TestRegistrationAndRelease(t *testing.T) {
 // TestChangedMayAsk: Changed is called without locks: it may ask for anything.
 func TestChangedMayAsk(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, 3)
 		var ended atomic.Bool
 		leader := w.nodes[0]
@@ -285,7 +286,7 @@ func (h hole) Write(b []byte) (int, error) {
 // replaced, so that its node does not wait for a kernel to give it up.
 func TestSilentStreams(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, 3)
 		var mu sync.Mutex
 		var open []*atomic.Bool

@@ -3,7 +3,7 @@ package raftstore
 import "testing"
 
 func TestAheadIsWhatNoLeaderHasToldYet(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		for _, name := range []string{"first", "last"} {
 			if _, err := c.touch(c.leader(), name); err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 func TestCampaignAfterLeaderDies(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		old := c.leader()
 		time.Sleep(5 * time.Second)
@@ -46,7 +46,7 @@ func TestCampaignAfterLeaderDies(t *testing.T) {
 // TestCampaignAgainAfterALostElection: a node whose election was not won, since
 // too few could vote, is elected at once when it campaigns again.
 func TestCampaignAgainAfterALostElection(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		time.Sleep(5 * time.Second)
 		c.leader().end()
@@ -80,7 +80,7 @@ func TestCampaignAgainAfterALostElection(t *testing.T) {
 // TestCanvass: a node that finds no leader has one elected at once; where one
 // leads, or a majority is missing, asking changes nothing.
 func TestCanvass(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		leader := c.leader()
 		time.Sleep(5 * time.Second)
@@ -128,7 +128,7 @@ func TestCanvass(t *testing.T) {
 }
 
 func TestCampaignWorksAcrossRestartedPeers(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		old := c.leader()
 		var rest []*member

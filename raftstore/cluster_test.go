@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -287,10 +287,10 @@ func nodeName(m *member) string {
 	return ""
 }
 
-func bubble(t *testing.T, f func(*testing.T)) {
+func inBubble(t *testing.T, f func(*testing.T)) {
 	t.Helper()
 	t.Parallel()
-	synctest.Test(t, f)
+	bubble.Test(t, f)
 }
 
 func copyFile(t *testing.T, from, to string) {

@@ -71,7 +71,7 @@ func sickClusterOf(t *testing.T, nodes int) (*cluster, map[*member]*sickStore) {
 }
 
 func TestHungDiskHandsOver(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c, sick := sickCluster(t)
 		old := c.leader()
 		gate := make(chan struct{})
@@ -109,7 +109,7 @@ func TestHungDiskHandsOver(t *testing.T) {
 
 // A voter that looks best may be in no state to be elected: another is asked next.
 func TestHungDiskHandsOverToTheNext(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c, sick := sickClusterOf(t, 5)
 		old := c.leader()
 		gate, silence := make(chan struct{}), make(chan struct{})
@@ -140,7 +140,7 @@ func TestHungDiskHandsOverToTheNext(t *testing.T) {
 }
 
 func TestDiskThatHangsForGoodIsGivenUp(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c, sick := sickCluster(t)
 		l := c.leader()
 		gate := make(chan struct{})
@@ -174,7 +174,7 @@ func TestStorageErrorStopsTheNodeWithoutPanic(t *testing.T) {
 		"panic":    func(s *sickStore) { s.panics.Store(true) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
 				c, sick := sickCluster(t)
 				l := c.leader()
 				term := l.store.Term()
@@ -217,7 +217,7 @@ func TestStorageErrorStopsTheNodeWithoutPanic(t *testing.T) {
 }
 
 func TestEntryOfAnotherVersionStopsTheNode(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		l := c.leader()
 		_ = l.store.raft.Apply([]byte{200, 1, 2}, 0).Error()
@@ -323,7 +323,7 @@ func TestDamagedStoresAreRefused(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
 				dir := founded(t)
 				if err := reopen(t, dir); err != nil {
 					t.Fatalf("untouched: %v", err)
@@ -336,7 +336,7 @@ func TestDamagedStoresAreRefused(t *testing.T) {
 }
 
 func TestDataDirOfAnotherClusterStopsTheNode(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 1, tuning{})
 		m := newMember(t, c.net, "node-2")
 		id, err := LoadIdentity(m.dir, m.name)
@@ -360,7 +360,7 @@ func TestDataDirOfAnotherClusterStopsTheNode(t *testing.T) {
 // TestWipedNodeDoesNotAnswerForItsFormerSelf: a node that lost its disk comes
 // back at its old address, where the others still know its former self.
 func TestWipedNodeDoesNotAnswerForItsFormerSelf(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		l := c.leader()
 		wiped := c.members[1]
@@ -392,7 +392,7 @@ func TestNamesThatAPreambleCannotCarry(t *testing.T) {
 }
 
 func TestHalfARequestDoesNotHoldAStream(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 1, tuning{})
 		m := c.members[0]
 		client := c.net.listen("client:1")
@@ -420,7 +420,7 @@ func TestHalfARequestDoesNotHoldAStream(t *testing.T) {
 }
 
 func TestCommitRefusesWhatIsTooLarge(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 1, tuning{})
 		n := c.members[0].node()
 		n.Name = string(bytes.Repeat([]byte("x"), topology.MaxEntryBytes))

@@ -145,7 +145,7 @@ func afterLoss(t *testing.T, tune tuning) (c *cluster, best, laggard *member, la
 func TestRecoverAloneLeadsAndTakesOthersBack(t *testing.T) {
 	for name, tune := range map[string]tuning{"log only": {}, "snapshots": smallSnapshots} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
 				c, best, laggard, last := afterLoss(t, tune)
 				before := peek(t, best.dir)
 				if (before.SnapshotIndex > 0) != (name == "snapshots") {
@@ -186,7 +186,7 @@ func TestRecoverAloneLeadsAndTakesOthersBack(t *testing.T) {
 }
 
 func TestRecoverTwoOfFive(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c, best, laggard, last := fiveWithLaggard(t)
 		keep := []Survivor{{best.name, best.addr}, {laggard.name, laggard.addr}}
 		recoverDir(t, best.dir, keep...)
@@ -243,7 +243,7 @@ func fiveWithLaggard(t *testing.T) (c *cluster, best, laggard *member, last stri
 }
 
 func TestInspectChangesNothing(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		_, best, _, _ := afterLoss(t, smallSnapshots)
 		before := tree(t, best.dir)
 		s := hold(t, best.dir)
@@ -257,7 +257,7 @@ func TestInspectChangesNothing(t *testing.T) {
 }
 
 func TestRecoverChangesLogAndSnapshotsOnly(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		_, best, _, _ := afterLoss(t, smallSnapshots)
 		mine := filepath.Join(best.dir, "hooks.db")
 		if err := os.WriteFile(mine, []byte("of another"), 0o600); err != nil {

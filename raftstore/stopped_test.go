@@ -46,7 +46,7 @@ func TestRecoverInterrupted(t *testing.T) {
 	}
 	for name, interrupt := range tests {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
 				c, best, _, last := afterLoss(t, tuning{})
 				backup := recoverDir(t, best.dir)
 				interrupt(t, best.dir, backup)
@@ -70,7 +70,7 @@ func TestRecoverInterrupted(t *testing.T) {
 // recovery was interrupted after the snapshot: the old configuration in the
 // log does not count any more.
 func TestInterruptedRecoveryIsInForceOnceTheSnapshotIs(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c, best, _, _ := afterLoss(t, tuning{})
 		backup := recoverDir(t, best.dir)
 		copyFile(t, filepath.Join(backup, logFile), filepath.Join(best.dir, logFile))
@@ -96,7 +96,7 @@ func restore(t *testing.T, dir, backup string) {
 
 // TestFailedBackupChangesNothing has no room for the backup's directory.
 func TestFailedBackupChangesNothing(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		dir := founded(t)
 		s := hold(t, dir)
 		r, err := s.Held().Recovery(nil)
@@ -256,7 +256,7 @@ func TestOpenStoppedRefusals(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
 				dir, want := tt.prepare(t)
 				s, err := OpenStopped(dir, tt.node, nil)
 				if err == nil {
@@ -310,7 +310,7 @@ func flipLast(t *testing.T, path string) {
 
 // TestDamagedSnapshotIsNamed falls back on what still leads to the same state.
 func TestDamagedSnapshotIsNamed(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		_, best, _, last := afterLoss(t, tuning{trailingLogs: 1000, snapshotThreshold: 16, snapshotInterval: 100 * time.Millisecond})
 		snaps, err := os.ReadDir(filepath.Join(best.dir, snapshotDir))
 		if err != nil || len(snaps) < 2 {
@@ -412,7 +412,7 @@ func TestRecoveryPlan(t *testing.T) {
 
 // TestFailedRecoveryNamesTheBackup gives raft voters that it refuses.
 func TestFailedRecoveryNamesTheBackup(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		dir := founded(t)
 		before := peek(t, dir)
 		s := hold(t, dir)

@@ -12,7 +12,7 @@ import (
 )
 
 func TestOneNodeFoundsAtOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := &cluster{t: t, net: newMemNet()}
 		m := c.add("node-1", tuning{})
 		defer c.close()
@@ -57,7 +57,7 @@ func waitFor(ok func() bool) bool {
 }
 
 func TestCommitReachesFollowersAtOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		l := c.leader()
 		time.Sleep(time.Second)
@@ -83,7 +83,7 @@ func TestCommitReachesFollowersAtOnce(t *testing.T) {
 // TestFollowersAreToldWhoeverWaits: of a commit that nobody waited for, and of one
 // behind which another was under way that came to nothing.
 func TestFollowersAreToldWhoeverWaits(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c, sick := sickCluster(t)
 		l := c.leader()
 		time.Sleep(time.Second)
@@ -121,7 +121,7 @@ func TestFollowersAreToldWhoeverWaits(t *testing.T) {
 }
 
 func TestFollowerRefusesCommit(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		for _, m := range c.members {
 			if m == c.leader() {
@@ -139,7 +139,7 @@ func TestFollowerRefusesCommit(t *testing.T) {
 }
 
 func TestElectionByTimeout(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		old := c.leader()
 		old.end()
@@ -152,7 +152,7 @@ func TestElectionByTimeout(t *testing.T) {
 }
 
 func TestTransferLeadership(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		old := c.leader()
 		time.Sleep(time.Second)
@@ -174,7 +174,7 @@ func TestTransferLeadership(t *testing.T) {
 // TestPaceOfHeartbeats: a leader sends fewer than raft would, and a node that
 // leads no more waits for its leader as long as the others.
 func TestPaceOfHeartbeats(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		old := c.leader()
 		time.Sleep(time.Second)
@@ -200,7 +200,7 @@ func TestPaceOfHeartbeats(t *testing.T) {
 }
 
 func TestFullRestartKeepsEverything(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		if _, err := c.touch(c.leader(), "kept"); err != nil {
 			t.Fatal(err)
@@ -231,7 +231,7 @@ func TestFullRestartKeepsEverything(t *testing.T) {
 var smallSnapshots = tuning{trailingLogs: 4, snapshotThreshold: 16, snapshotInterval: 100 * time.Millisecond}
 
 func TestSnapshotReachesNewAndRestartedNodes(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, smallSnapshots)
 		l := c.leader()
 		down := c.follower(l)
@@ -278,7 +278,7 @@ func TestSnapshotReachesNewAndRestartedNodes(t *testing.T) {
 }
 
 func TestUnknownOutcomeIsFoundByReceipt(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		l := c.leader()
 		for _, m := range c.members {
@@ -322,7 +322,7 @@ func TestUnknownOutcomeIsFoundByReceipt(t *testing.T) {
 }
 
 func TestStoresEndInsideTheirBubble(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		// Closing under load must leave no goroutine: the bubble would panic.
 		c := newCluster(t, 3, tuning{})
 		l := c.leader()

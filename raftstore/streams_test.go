@@ -14,7 +14,7 @@ import (
 // TestRestingStreamsAreClosed: a stream ends some time after its last answer, and
 // not while an answer is waited for.
 func TestRestingStreamsAreClosed(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		network := newMemNet()
 		open := func(name string) *streams {
 			id, err := LoadIdentity(filepath.Join(t.TempDir(), name), name)
@@ -76,7 +76,7 @@ func TestRestingStreamsAreClosed(t *testing.T) {
 
 // TestACallAfterARest: nobody notices that a stream had ended meanwhile.
 func TestACallAfterARest(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{})
 		var callers []*member
 		for _, m := range c.members {
@@ -102,7 +102,7 @@ func TestACallAfterARest(t *testing.T) {
 // TestWhoServesAStreamIsWaitedFor: raft's goroutines for accepted connections
 // end, and say a last word, after Close has hung up on them.
 func TestWhoServesAStreamIsWaitedFor(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		network := newMemNet()
 		id, err := LoadIdentity(filepath.Join(t.TempDir(), "b"), "b")
 		if err != nil {

@@ -13,8 +13,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 )
 
 var (
@@ -39,7 +40,7 @@ type sweepState struct {
 func sweptDir(t *testing.T) string {
 	t.Helper()
 	out := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3, tuning{trailingLogs: 12, snapshotThreshold: 16, snapshotInterval: 100 * time.Millisecond})
 		m := c.leader()
 		for i := range 60 {

@@ -83,7 +83,7 @@ func TestWhatWasPromisedIsNotForgotten(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
 				dir := founded(t)
 				if err := reopen(t, dir); err != nil {
 					t.Fatalf("untouched: %v", err)
@@ -139,7 +139,7 @@ func TestSnapshotsAndLogGoTogether(t *testing.T) {
 		return filepath.Dir(slices.Max(s))
 	}
 	t.Run("the snapshots are gone", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		inBubble(t, func(t *testing.T) {
 			_, best, _, _ := afterLoss(t, smallSnapshots)
 			if err := os.RemoveAll(filepath.Join(best.dir, snapshotDir)); err != nil {
 				t.Fatal(err)
@@ -148,7 +148,7 @@ func TestSnapshotsAndLogGoTogether(t *testing.T) {
 		})
 	})
 	t.Run("the snapshots are gone and so is the log", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		inBubble(t, func(t *testing.T) {
 			_, best, _, _ := afterLoss(t, smallSnapshots)
 			if err := os.RemoveAll(filepath.Join(best.dir, snapshotDir)); err != nil {
 				t.Fatal(err)
@@ -167,7 +167,7 @@ func TestSnapshotsAndLogGoTogether(t *testing.T) {
 		})
 	})
 	t.Run("the newest says that it ends elsewhere", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		inBubble(t, func(t *testing.T) {
 			_, best, _, _ := afterLoss(t, smallSnapshots)
 			path := filepath.Join(newest(t, best.dir), "meta.json")
 			b, err := os.ReadFile(path)
@@ -186,7 +186,7 @@ func TestSnapshotsAndLogGoTogether(t *testing.T) {
 		})
 	})
 	t.Run("the older one and the log hold the same", func(t *testing.T) {
-		bubble(t, func(t *testing.T) {
+		inBubble(t, func(t *testing.T) {
 			c, best, _, _ := afterLoss(t, tuning{trailingLogs: 1000, snapshotThreshold: 16, snapshotInterval: smallSnapshots.snapshotInterval})
 			last := best.dir
 			before := peek(t, last)
@@ -368,7 +368,7 @@ func TestOldFormIsRenewed(t *testing.T) {
 }
 
 func TestHalfMadeLogOfTheFirstStartIsMadeAnew(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		for _, size := range []int{1, 4096, 8192, 12288} {
 			dir := t.TempDir()
 			if _, err := loadOnce(t, dir, "node-1"); err != nil {

@@ -35,7 +35,7 @@ func (m *member) length(t *testing.T) uint64 {
 // TestHeavyLogsAreCompacted: by their bytes, long before raft would by the number
 // of entries; and who was away meanwhile catches up.
 func TestHeavyLogsAreCompacted(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		const limit, value = 256 << 10, 4 << 10
 		c := newCluster(t, 3, tuning{logBytes: limit})
 		l := c.leader()
@@ -69,7 +69,7 @@ func TestHeavyLogsAreCompacted(t *testing.T) {
 
 // TestLightLogsAreNot: small entries are left to raft.
 func TestLightLogsAreNot(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		c := newCluster(t, 1, tuning{})
 		for i := range 50 {
 			c.put(c.leader(), "key", []byte{byte(i)})

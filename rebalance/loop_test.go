@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -144,7 +145,7 @@ func (s *stage) held(i int) int { return s.Topology().Loads()[id(i)].Replicas }
 
 func TestLoopPlansUntilNothingIsLeft(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStage(8, 3)
 		s.run(t, func() {
 			if s.held(0)+s.held(1)+s.held(2) != 16 {
@@ -167,7 +168,7 @@ func TestLoopPlansUntilNothingIsLeft(t *testing.T) {
 
 func TestLoopWaitsForJoinsUnlessToldOtherwise(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStage(32, 2)
 		s.run(t, func() {
 			pass(30 * time.Second)
@@ -196,7 +197,7 @@ func TestLoopWaitsForJoinsUnlessToldOtherwise(t *testing.T) {
 
 func TestLoopActsOnLeases(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStage(8, 3)
 		s.run(t, func() {
 			pass(time.Minute)
@@ -225,7 +226,7 @@ func TestLoopActsOnLeases(t *testing.T) {
 
 func TestLoopFollowsTheLeader(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStage(8, 3)
 		s.term = 0
 		s.run(t, func() {
@@ -245,7 +246,7 @@ func TestLoopFollowsTheLeader(t *testing.T) {
 // the beginning.
 func TestLoopForgetsWithTheTerm(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStage(8, 4)
 		s.run(t, func() {
 			pass(time.Minute)
@@ -271,7 +272,7 @@ func TestLoopForgetsWithTheTerm(t *testing.T) {
 
 func TestLoopTriesAgainWhatWasNotCommitted(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		s := newStage(8, 3)
 		s.refuse = errors.New("no quorum")
 		s.run(t, func() {
@@ -295,7 +296,7 @@ func TestLoopSettlesWhenAllHaveApplied(t *testing.T) {
 	for _, behind := range []bool{false, true} {
 		t.Run(fmt.Sprintf("behind %v", behind), func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				s := newStage(4, 3)
 				s.run(t, func() {
 					pass(time.Minute)

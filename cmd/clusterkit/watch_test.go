@@ -14,8 +14,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 )
 
 func fixedNow() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC) }
@@ -172,7 +173,6 @@ func pipes(t *testing.T, serve func(net.Conn)) api {
 
 // TestNothingIsWaitedForEver asks nodes that accept and then say nothing.
 func TestNothingIsWaitedForEver(t *testing.T) {
-	t.Parallel()
 	hung := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 	tests := map[string]struct {
 		serve func(net.Conn)
@@ -200,7 +200,7 @@ func TestNothingIsWaitedForEver(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				start := time.Now()
 				err := tt.ask(pipes(t, tt.serve), t.Context())
 				if err == nil || !strings.Contains(err.Error(), tt.want) {

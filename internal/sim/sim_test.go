@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
 
@@ -54,7 +54,7 @@ func TestSimulation(t *testing.T) {
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
 			t.Parallel()
 			dir := memory(t)
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(s, 7))
 				w := New(dir, s, 4+rng.IntN(12), 1+rng.IntN(3), logger())
 				w.drift = func(int) int { return 990 + rng.IntN(21) }
@@ -162,7 +162,7 @@ func TestScripts(t *testing.T) {
 				lines = append(lines, s.Text())
 			}
 			dir := memory(t)
-			synctest.Test(t, func(t *testing.T) {
+			bubble.Test(t, func(t *testing.T) {
 				r := &script{w: New(dir, 1, 12, 3, logger())}
 				for n, line := range lines {
 					line, _, _ = strings.Cut(line, "#")

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 )
 
 const (
@@ -22,11 +24,11 @@ const (
 	wire = time.Millisecond
 )
 
-// bubble runs f in virtual time.
-func bubble(t *testing.T, f func(t *testing.T, n *Network)) {
+// onNetwork runs f in virtual time.
+func onNetwork(t *testing.T, f func(t *testing.T, n *Network)) {
 	t.Helper()
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { f(t, New(1)) })
+	bubble.Test(t, func(t *testing.T) { f(t, New(1)) })
 }
 
 // pair connects two hosts; both ends are closed when the test ends.
@@ -70,7 +72,7 @@ func receive(c net.Conn, text string, within time.Duration) error {
 }
 
 func TestStreamCarriesBothWays(t *testing.T) {
-	bubble(t, func(t *testing.T, n *Network) {
+	onNetwork(t, func(t *testing.T, n *Network) {
 		near, far := pair(t, n)
 		if near.RemoteAddr().String() != two+":9" || far.RemoteAddr().String() != near.LocalAddr().String() {
 			t.Errorf("%v to %v, %v to %v", near.LocalAddr(), near.RemoteAddr(), far.LocalAddr(), far.RemoteAddr())
@@ -86,7 +88,7 @@ func TestStreamCarriesBothWays(t *testing.T) {
 // TestDelay: nothing arrives sooner than the least delay or later than the
 // jitter allows, and a dial takes a round trip.
 func TestDelay(t *testing.T) {
-	bubble(t, func(t *testing.T, n *Network) {
+	onNetwork(t, func(t *testing.T, n *Network) {
 		n.SetDelay(50*time.Millisecond, 10*time.Millisecond)
 		start := time.Now()
 		near, far := pair(t, n)
@@ -115,7 +117,7 @@ func TestDelay(t *testing.T) {
 // TestStreamKeepsItsOrder, whatever the jitter, and its bytes, whatever the
 // sizes in which they are written and read; more than the window fits.
 func TestStreamKeepsItsOrder(t *testing.T) {
-	bubble(t, func(t *testing.T, n *Network) {
+	onNetwork(t, func(t *testing.T, n *Network) {
 		n.SetDelay(0, 100*time.Millisecond)
 		near, far := pair(t, n)
 		rng := rand.New(rand.NewPCG(1, 2))
@@ -144,7 +146,7 @@ func TestStreamKeepsItsOrder(t *testing.T) {
 
 // TestWindow: a writer waits when nobody reads, and goes on when somebody does.
 func TestWindow(t *testing.T) {
-	bubble(t, func(t *testing.T, n *Network) {
+	onNetwork(t, func(t *testing.T, n *Network) {
 		near, far := pair(t, n)
 		_ = near.SetWriteDeadline(time.Now().Add(time.Minute))
 		sent, err := near.Write(make([]byte, 2*window))
@@ -165,7 +167,7 @@ func TestWindow(t *testing.T) {
 // TestCutIsOneWay: what goes one way is held up, what comes back is not; and
 // what was held up arrives after the healing, as a kernel would send it again.
 func TestCutIsOneWay(t *testing.T) {
-	bubble(t, func(t *testing.T, n *Network) {
+	onNetwork(t, func(t *testing.T, n *Network) {
 		near, far := pair(t, n)
 		n.Cut(one, two)
 		send(t, near, "held up")
@@ -193,7 +195,7 @@ func TestCutIsOneWay(t *testing.T) {
 
 // TestIsolate cuts one host off from all others, and those not from each other.
 func TestIsolate(t *testing.T) {
-	bubble(t, func(t *testing.T, n *Network) {
+	onNetwork(t, func(t *testing.T, n *Network) {
 		ips := []string{one, two, "10.0.0.3"}
 		for _, ip := range ips {
 			l, err := n.Host(ip).Listen(ip + ":9")
@@ -221,7 +223,7 @@ func TestIsolate(t *testing.T) {
 
 // TestDialOfACutGivesUp as a kernel does, when the caller does not before.
 func TestDialOfACutGivesUp(t *testing.T) {
-	bubble(t, func(t *testing.T, n *Network) {
+	onNetwork(t, func(t *testing.T, n *Network) {
 		n.Host(two)
 		n.Cut(two, one)
 		start := time.Now()
@@ -232,7 +234,7 @@ func TestDialOfACutGivesUp(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	bubble(t, func(t *testing.T, n *Network) {
+	onNetwork(t, func(t *testing.T, n *Network) {
 		h := n.Host(one)
 		l, err := h.Listen(one + ":9")
 		if err != nil {
@@ -273,7 +275,7 @@ func TestRefusals(t *testing.T) {
 // TestCloseSemantics: who closes is heard after what it sent before; writes to
 // it fail as they do on a kernel; its own calls fail with ErrClosed.
 func TestCloseSemantics(t *testing.T) {
-	bubble(t, func(t *testing.T, n *Network) {
+	onNetwork(t, func(t *testing.T, n *Network) {
 		near, far := pair(t, n)
 		send(t, near, "last words")
 		_ = near.Close()
@@ -300,7 +302,7 @@ func TestCloseSemantics(t *testing.T) {
 
 // TestCloseWakesReaders that wait at either end.
 func TestCloseWakesReaders(t *testing.T) {
-	bubble(t, func(t *testing.T, n *Network) {
+	onNetwork(t, func(t *testing.T, n *Network) {
 		near, far := pair(t, n)
 		var readers sync.WaitGroup
 		for c, want := range map[net.Conn]error{near: net.ErrClosed, far: io.EOF} {
@@ -319,7 +321,7 @@ func TestCloseWakesReaders(t *testing.T) {
 // TestCrash: the kernel resets what the process had open; what had not been
 // read is lost; its listeners are gone, and the host can start anew.
 func TestCrash(t *testing.T) {
-	bubble(t, func(t *testing.T, n *Network) {
+	onNetwork(t, func(t *testing.T, n *Network) {
 		near, far := pair(t, n)
 		send(t, far, "unread")
 		time.Sleep(wire)
@@ -341,7 +343,7 @@ func TestCrash(t *testing.T) {
 
 // TestCrashBehindACut shows nothing until the cut heals.
 func TestCrashBehindACut(t *testing.T) {
-	bubble(t, func(t *testing.T, n *Network) {
+	onNetwork(t, func(t *testing.T, n *Network) {
 		near, _ := pair(t, n)
 		n.Cut(two, one)
 		n.Host(two).Crash()
@@ -358,7 +360,7 @@ func TestCrashBehindACut(t *testing.T) {
 }
 
 func TestDeadlines(t *testing.T) {
-	bubble(t, func(t *testing.T, n *Network) {
+	onNetwork(t, func(t *testing.T, n *Network) {
 		near, far := pair(t, n)
 		start := time.Now()
 		_ = near.SetDeadline(start.Add(time.Minute))
@@ -411,7 +413,7 @@ func drain(p net.PacketConn) (count int) {
 }
 
 func TestPackets(t *testing.T) {
-	bubble(t, func(t *testing.T, n *Network) {
+	onNetwork(t, func(t *testing.T, n *Network) {
 		near, far, to := packets(t, n)
 		if _, err := near.WriteTo([]byte("hello"), to); err != nil {
 			t.Fatal(err)
@@ -459,7 +461,7 @@ func TestPackets(t *testing.T) {
 // TestLoss loses about the fraction that it is told, of packets alone, and the
 // same ones for the same seed.
 func TestLoss(t *testing.T) {
-	bubble(t, func(t *testing.T, _ *Network) {
+	onNetwork(t, func(t *testing.T, _ *Network) {
 		var came [2]int
 		for k := range came {
 			n := New(7)

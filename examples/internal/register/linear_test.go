@@ -8,12 +8,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/anishathalye/porcupine"
 
 	"github.com/skshohagmiah/clusterkit/examples/internal/linear"
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 )
 
 var seeds = flag.Int("seeds", 20, "histories of TestLinearizable")
@@ -184,7 +184,7 @@ func TestLinearizable(t *testing.T) {
 		for seed := range uint64(*seeds) {
 			var h *linear.History
 			n := 0
-			synctest.Test(t, func(*testing.T) { h, n = history(seed, "", faults) })
+			bubble.Test(t, func(*testing.T) { h, n = history(seed, "", faults) })
 			if !check(t, h) {
 				t.Fatalf("faults %s, seed %d: not linearizable:\n%s", faults, seed, h)
 			}
@@ -214,7 +214,7 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 			t.Parallel()
 			for seed := range uint64(enough) {
 				var h *linear.History
-				synctest.Test(t, func(*testing.T) { h, _ = history(seed, c.without, c.faults) })
+				bubble.Test(t, func(*testing.T) { h, _ = history(seed, c.without, c.faults) })
 				if !check(t, h) {
 					t.Logf("caught by seed %d", seed)
 					return

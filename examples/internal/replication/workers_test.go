@@ -5,12 +5,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 )
 
 // TestWorkersGoHome: a burst gets as many workers as it needs, what follows it is
 // run by those, and when there is nothing to do they end.
 func TestWorkersGoHome(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		const burst = 300
 		w := newWorkers()
 		var ran atomic.Int32

@@ -7,16 +7,15 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/skshohagmiah/clusterkit/examples/internal/wire"
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 )
 
 // TestUnstalled: what comes slowly is read, and what does not come ends the read.
 func TestUnstalled(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
+	bubble.Test(t, func(t *testing.T) {
 		r, w := io.Pipe()
 		go func() {
 			for range 10 {

@@ -15,7 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -24,6 +23,7 @@ import (
 	"github.com/skshohagmiah/clusterkit/examples/internal/clusterlab"
 	"github.com/skshohagmiah/clusterkit/examples/internal/store"
 	"github.com/skshohagmiah/clusterkit/hooks"
+	"github.com/skshohagmiah/clusterkit/internal/bubble"
 	"github.com/skshohagmiah/clusterkit/internal/simnet"
 	"github.com/skshohagmiah/clusterkit/topology"
 )
@@ -66,7 +66,7 @@ type labNode struct {
 func inLab(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	t.Parallel()
-	synctest.Test(t, test)
+	bubble.Test(t, test)
 }
 
 func newLab(t *testing.T, partitions, replicas int, seed uint64) *lab {
