@@ -12,10 +12,13 @@ import (
 
 func TestOnlyAKernelsWordIsEvidence(t *testing.T) {
 	t.Parallel()
-	crashes := map[redial]bool{redialRefused: true, redialUnanswered: true, redialHigher: true}
-	for e := endedByUs; e <= endedByKernel; e++ {
+	crashes := map[ending]map[redial]bool{
+		endedByKernel: {redialRefused: true, redialUnanswered: true, redialHigher: true},
+		endedByReset:  {redialRefused: true, redialHigher: true}, // a lossy network resets links, and answers no dial
+	}
+	for e := endedByUs; e <= endedByReset; e++ {
 		for r := redialNone; r <= redialHigher; r++ {
-			want := e == endedByKernel && crashes[r]
+			want := crashes[e][r]
 			if got := isCrash(e, r); got != want {
 				t.Errorf("ending %d, redial %d: crash = %v, want %v", e, r, got, want)
 			}

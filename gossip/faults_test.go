@@ -114,6 +114,43 @@ func TestACutCableIsNoEvidence(t *testing.T) {
 	}
 }
 
+// TestWhoGivesUpADialSaysSo: the answer to a handshake may be late only, on a
+// network that loses packets. Then the other side has a link already, and its
+// end must not look like the end of the process.
+func TestWhoGivesUpADialSaysSo(t *testing.T) {
+	t.Parallel()
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = port.Close() }()
+	g, err := lone(t, loopback{}, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dialling sync.WaitGroup
+	defer dialling.Wait()
+	dialling.Go(func() {
+		if conn, _, err := g.links.dial(t.Context(), Peer{UUID: "x", Incarnation: 1, RaftAddr: port.Addr().String()}); err == nil {
+			_ = conn.Close()
+			t.Error("a link without an answer")
+		}
+	})
+	conn, err := port.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := readHello(conn); err != nil {
+		t.Fatal(err)
+	}
+	var b [1]byte
+	n, err := conn.Read(b[:]) // the answer is on its way, and the link is watched
+	if how := ended(t.Context(), b[:n], err); how != endedByUs {
+		t.Errorf("read %q, %v: ended %d, want %d", b[:n], err, how, endedByUs)
+	}
+}
+
 func TestTheSameEvidenceIsToldOnce(t *testing.T) {
 	t.Parallel()
 	g, err := lone(t, loopback{}, "127.0.0.1:0")

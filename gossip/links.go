@@ -41,7 +41,7 @@ const (
 	dialAgainMin = 20 * time.Millisecond
 	dialAgainMax = 2 * time.Second
 	// One of these is all that is ever sent on a link after the handshake:
-	// this node leaves, or it only wants this link no longer.
+	// this node leaves, or it only wants or has this link no longer.
 	goodbyeByte = 'G'
 	droppedByte = 'D'
 	// recheckEvery is how often a node whose links broke, and whose process
@@ -227,13 +227,11 @@ func (l *links) keep(all, ctx context.Context, p Peer) {
 	}
 }
 
-// drop closes a link that is no longer wanted, and says so: an end without a
-// word would make the other side look for a crash. A node that ends on an
-// error says nothing.
+// drop closes a link that is no longer wanted. A node that ends on an error says
+// nothing.
 func (l *links) drop(all context.Context, conn net.Conn) {
 	if all.Err() == nil {
-		_ = conn.SetWriteDeadline(time.Now().Add(redialWithin))
-		_, _ = conn.Write([]byte{droppedByte}) // the other side may be gone
+		sayDropped(conn)
 	}
 	l.remove(conn)
 }
@@ -315,7 +313,7 @@ func (l *links) watch(ctx context.Context, conn net.Conn, p Peer) {
 		l.g.update(func(t *table) bool { return t.left(p.UUID, p.Incarnation) })
 		return
 	}
-	if how != endedByKernel || !isCrash(how, l.investigate(ctx, p)) {
+	if how == endedByUs || !isCrash(how, l.investigate(ctx, p)) {
 		return
 	}
 	r := Report{UUID: p.UUID, Incarnation: p.Incarnation, Witness: l.g.self.UUID}
@@ -333,8 +331,12 @@ func ended(ctx context.Context, read []byte, err error) ending {
 	switch {
 	case len(read) == 1 && read[0] == goodbyeByte:
 		return endedByGoodbye
-	case len(read) == 0 && ctx.Err() == nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)):
+	case len(read) != 0 || ctx.Err() != nil:
+		return endedByUs
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return endedByKernel
+	case errors.Is(err, syscall.ECONNRESET):
+		return endedByReset
 	}
 	return endedByUs
 }
@@ -360,10 +362,18 @@ func (l *links) dial(ctx context.Context, p Peer) (net.Conn, hello, error) {
 	}
 	h, err := l.greet(conn, p.UUID, false)
 	if err != nil {
+		sayDropped(conn) // its answer may be late only: then it has a link already
 		_ = conn.Close()
 		return nil, hello{}, err
 	}
 	return conn, h, nil
+}
+
+// sayDropped tells the other side that this one goes, and its process stays: an
+// end without a word would make it look for a crash.
+func sayDropped(conn net.Conn) {
+	_ = conn.SetWriteDeadline(time.Now().Add(redialWithin))
+	_, _ = conn.Write([]byte{droppedByte}) // the other side may be gone
 }
 
 // greet says who this node is and whom it looks for, and reads who answers.

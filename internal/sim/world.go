@@ -2,11 +2,13 @@ package sim
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -54,6 +56,13 @@ type Node struct {
 	stop context.CancelFunc
 
 	store *store // the application on it
+	life  life   // what runs; zero once it ends
+}
+
+// life is one process of a node.
+type life struct {
+	UUID        string `json:"uuid"`
+	Incarnation uint64 `json:"incarnation"`
 }
 
 // Clock is virtual time at a rate of its own: a clock that drifts.
@@ -143,7 +152,15 @@ func (w *World) Start(i int) error {
 		return err
 	}
 	w.watch.Go(func() { w.observe(ctx, kit) })
-	return nil
+	var l life
+	b, err := os.ReadFile(filepath.Join(o.DataDir, "identity.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &l)
+	}
+	w.mu.Lock()
+	n.life = l
+	w.mu.Unlock()
+	return err
 }
 
 // Crash is kill -9: the host's sockets are closed, and what is left of the
@@ -154,6 +171,7 @@ func (w *World) Crash(i int) error {
 		return fmt.Errorf("sim: %s does not run", Name(i))
 	}
 	w.note("crash %s", Name(i))
+	w.ending(n)
 	n.Host.Crash()
 	kit := n.Kit
 	n.stop()
@@ -170,11 +188,19 @@ func (w *World) Stop(i int) error {
 		return fmt.Errorf("sim: %s does not run", Name(i))
 	}
 	w.note("stop %s", Name(i))
+	w.ending(n)
 	n.stop()
 	err := n.Kit.Stop()
 	w.ended(n)
 	w.note("stopped %s: %v", Name(i), err)
 	return err
+}
+
+// ending notes that a node may be taken for gone from now on.
+func (w *World) ending(n *Node) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n.life = life{}
 }
 
 // ended notes that a node does not run any more.
@@ -251,6 +277,11 @@ func (w *World) observe(ctx context.Context, kit *clusterkit.ClusterKit) {
 				w.owned(epoch{i, p.Epoch}, owner{p.Primary, p.PrimaryIncarnation})
 			}
 		}
+		for _, n := range now.Nodes {
+			if n.State == topology.NodeDown && n.Reason == topology.DownCrash {
+				w.gone(n.ID, life{n.UUID, n.Incarnation})
+			}
+		}
 		last = now
 		w.checkOwners()
 	}
@@ -264,6 +295,20 @@ func (w *World) owned(e epoch, o owner) {
 	w.mu.Unlock()
 	if known && before != o {
 		w.fault(fmt.Errorf("partition %d, epoch %d: first %v, then %v", e.partition, e.epoch, before, o))
+	}
+}
+
+// gone holds a crash that a cluster has seen against what runs. A lease ends with
+// it: a process that lives would be primary beside its successor.
+func (w *World) gone(id string, l life) {
+	w.mu.Lock()
+	lives := false
+	for i, n := range w.nodes {
+		lives = lives || Name(i) == id && n.life == l
+	}
+	w.mu.Unlock()
+	if lives {
+		w.fault(fmt.Errorf("%s runs, incarnation %d, and is down by a crash", id, l.Incarnation))
 	}
 }
 

@@ -52,10 +52,14 @@ func (c *conn) Close() error {
 	return nil
 }
 
-// abort is what the kernel does for a process that is gone.
+// abort is what the kernel does for a process that is gone: the stream ends, by
+// a reset if the process had something to read still.
 func (c *conn) abort() {
-	c.in.closeReader()
-	c.out.closeWriter(os.NewSyscallError("read", syscall.ECONNRESET))
+	end := io.EOF
+	if c.in.closeReader() > 0 {
+		end = os.NewSyscallError("read", syscall.ECONNRESET)
+	}
+	c.out.closeWriter(end)
 }
 
 // half is one direction of a stream.
@@ -162,7 +166,7 @@ func (h *half) write(b []byte) (int, error) {
 // send puts a chunk on its way. The caller holds mu.
 func (h *half) send(c chunk) {
 	d, _ := h.network.path(h.from, h.to)
-	c.at = time.Now().Add(d)
+	c.at = time.Now().Add(d + h.network.trip(1, resendAfter))
 	if n := len(h.flying); n > 0 && c.at.Before(h.flying[n-1].at) {
 		c.at = h.flying[n-1].at // in order
 	}
@@ -208,12 +212,14 @@ func (h *half) arrive() {
 	h.wake.Broadcast()
 }
 
-func (h *half) closeReader() {
+// closeReader ends the reading, and returns how many bytes nobody has read.
+func (h *half) closeReader() (unread int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.gone = true
 	h.stop(&h.readBy)
 	h.wake.Broadcast()
+	return len(h.arrived)
 }
 
 func (h *half) closeWriter(end error) {

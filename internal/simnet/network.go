@@ -20,6 +20,11 @@ const (
 	dialTimeout = 20 * time.Second
 	// retransmit is the pace at which a cut stream tries to get through.
 	retransmit = 50 * time.Millisecond
+	// resendAfter is when a kernel sends again what was lost on a stream, and
+	// redialAfter when the same happens to a dial; each time twice as long after
+	// the time before, as in Linux.
+	resendAfter = 200 * time.Millisecond
+	redialAfter = time.Second
 )
 
 // Network connects hosts. Its methods may be called concurrently.
@@ -83,7 +88,8 @@ func (n *Network) Heal() {
 	n.loss, n.delay, n.jitter = 0, 200*time.Microsecond, 200*time.Microsecond
 }
 
-// SetLoss loses a fraction of the packets; streams are only slowed by it.
+// SetLoss loses a fraction of the packets. On streams and dials they are sent
+// again, which takes its time.
 func (n *Network) SetLoss(fraction float64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -107,6 +113,23 @@ func (n *Network) path(from, to string) (time.Duration, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.latency(), !n.cut[[2]string{from, to}]
+}
+
+// trip returns how long something takes on a stream that passes hops links: what
+// is lost is sent again after a while.
+func (n *Network) trip(hops int, again time.Duration) (took time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for through := false; !through; again *= 2 {
+		through = true
+		for range hops {
+			through = through && (n.loss == 0 || n.rng.Float64() >= n.loss)
+		}
+		if !through {
+			took += again
+		}
+	}
+	return took
 }
 
 // Send is for models that need no stream: it returns how long a message from
@@ -202,7 +225,7 @@ func (h *Host) DialContext(ctx context.Context, addr string) (net.Conn, error) {
 		<-ctx.Done()
 		return fail(timeoutError{ctx.Err()})
 	}
-	t := time.NewTimer(d + back)
+	t := time.NewTimer(d + back + h.network.trip(2, redialAfter))
 	defer t.Stop()
 	select {
 	case <-t.C:
