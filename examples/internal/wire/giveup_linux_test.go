@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -95,6 +96,88 @@ func TestGivesUpUnacknowledged(t *testing.T) {
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestAnEndThatWentInSilenceIsNoticed: its kernel gave the connection up while an
+// answer got lost, so that the other side has nothing to send and hears nothing.
+func TestAnEndThatWentInSilenceIsNoticed(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := make(chan net.Conn, 1)
+	asked := make(chan struct{}, 1)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, in, err := wire.Upgrade(w, r, "me")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = wire.Serve(context.Background(), conn, in, func([]wire.Message, wire.Reply) { asked <- struct{}{} })
+	})}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(sockets{listener, accepted}) }()
+	defer func() {
+		_ = server.Close()
+		<-served
+	}()
+	dialed := make(chan net.Conn, 1)
+	keep := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		dialed <- c
+		return c, err
+	}
+	peer := wire.NewPeer(wire.DialerOver(keep, listener.Addr().String(), "/", "me"))
+	defer peer.Close()
+	call := peer.Start(1, []byte("whatever"))
+	<-asked
+	acknowledged(t, <-dialed)
+	vanish(t, <-accepted)
+	select {
+	case <-call.Done():
+		if !errors.Is(call.Err, wire.ErrBroken) {
+			t.Errorf("the call ended with %v, want %v", call.Err, wire.ErrBroken)
+		}
+	case <-time.After(8 * time.Second):
+		t.Error("the call waits for an answer that cannot come")
+	}
+}
+
+// acknowledged waits until the other side's kernel has everything.
+func acknowledged(t *testing.T, conn net.Conn) {
+	t.Helper()
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for unacked := true; unacked; time.Sleep(time.Millisecond) {
+		var info *unix.TCPInfo
+		var opt error
+		if err := raw.Control(func(fd uintptr) { info, opt = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); err != nil || opt != nil {
+			t.Fatal(err, opt)
+		}
+		unacked = info.Unacked > 0
+	}
+}
+
+// vanish closes a socket without a packet.
+func vanish(t *testing.T, conn net.Conn) {
+	t.Helper()
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var opt error
+	if err := raw.Control(func(fd uintptr) { opt = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_REPAIR, 1) }); err != nil {
+		t.Fatal(err)
+	}
+	if errors.Is(opt, unix.EPERM) {
+		t.Skip("only root closes a socket without a packet")
+	}
+	if err := errors.Join(opt, conn.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 
