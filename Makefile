@@ -50,7 +50,7 @@ unit: ## go test -race in every module
 sim: $(if $(REPLAY),replay,histories) ## 1,000 seeded histories of the whole cluster, and every order of events of leases; SEED=n or SEEDS=a-b replays exactly (ORDER=n, ORDERS=n: other orders of events)
 
 histories:
-	@$(GO) test -count=1 -timeout 15m -run 'TestSimulation|TestScripts' ./internal/sim -args -seeds $(SEEDS)
+	@$(GO) test -count=1 -timeout 15m -run 'TestSimulation|TestLossyNetworks|TestScripts' ./internal/sim -args -seeds $(SEEDS)
 	@$(GO) test -count=1 -timeout 5m -run 'TestNoTwoPrimaries|TestEveryRuleIsNeeded' ./lease
 
 replay:

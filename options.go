@@ -83,9 +83,10 @@ type Options struct {
 	MaxVoters int
 	// Profile tunes failure detection by gossip. Default ProfileLAN.
 	Profile Profile
-	// CrashLinksOff switches crash links off, for networks whose middleboxes
-	// reset idle connections. Failover then takes a second instead of tens
-	// of milliseconds.
+	// CrashLinksOff switches crash links off, for networks in which something
+	// between the nodes ends their connections or refuses their dials, such as
+	// a proxy that is restarted. Failover then takes a second and a half instead of
+	// tens of milliseconds.
 	CrashLinksOff bool
 
 	// TLS secures the cluster port, and the HTTP API if it says so. Required when
