@@ -151,6 +151,31 @@ func TestWhoGivesUpADialSaysSo(t *testing.T) {
 	}
 }
 
+// TestWhoLeavesAccusesNobody: everybody hangs up on a node that has said goodbye,
+// and where packets are lost nobody answers its dials.
+func TestWhoLeavesAccusesNobody(t *testing.T) {
+	t.Parallel()
+	g, err := lone(t, loopback{}, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reports atomic.Int32
+	g.c.OnReport = func(context.Context, Report) { reports.Add(1) }
+	near, far := net.Pipe()
+	g.links.add(near)
+	var other sync.WaitGroup
+	other.Go(func() {
+		_, _ = far.Read(make([]byte, 1))
+		_ = far.Close()
+	})
+	g.links.goodbye()
+	g.links.watch(t.Context(), near, Peer{UUID: "x", Incarnation: 1, RaftAddr: "127.0.0.1:1"})
+	other.Wait()
+	if n := reports.Load(); n != 0 {
+		t.Errorf("%d reports, want none", n)
+	}
+}
+
 func TestTheSameEvidenceIsToldOnce(t *testing.T) {
 	t.Parallel()
 	g, err := lone(t, loopback{}, "127.0.0.1:0")

@@ -186,6 +186,7 @@ func (l *links) accept(ctx context.Context, wg *sync.WaitGroup) {
 			continue
 		}
 		if !l.add(conn) {
+			_ = conn.Close()
 			<-slots
 			continue
 		}
@@ -215,6 +216,7 @@ func (l *links) keep(all, ctx context.Context, p Peer) {
 			l.watch(ctx, conn, Peer{UUID: h.UUID, Incarnation: h.Incarnation, RaftAddr: p.RaftAddr})
 			stop()
 		} else if err == nil {
+			sayDropped(conn)
 			_ = conn.Close()
 		}
 		t := time.NewTimer(again/2 + rand.N(again/2)) //#nosec G404 -- jitter is no secret
@@ -309,6 +311,9 @@ func (l *links) watch(ctx context.Context, conn net.Conn, p Peer) {
 	n, err := conn.Read(b[:])
 	how := ended(ctx, b[:n], err)
 	l.remove(conn)
+	if l.parting() {
+		return // those to whom this node said goodbye hang up
+	}
 	if how == endedByGoodbye {
 		l.g.update(func(t *table) bool { return t.left(p.UUID, p.Incarnation) })
 		return
@@ -405,13 +410,11 @@ func (l *links) answer(conn net.Conn) (hello, error) {
 	return h, conn.SetDeadline(time.Time{})
 }
 
-// add notes an open link, so that it can be closed; it closes the link and
-// returns false when this node leaves.
+// add notes an open link, so that it can be closed; false when this node leaves.
 func (l *links) add(conn net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.leaving {
-		_ = conn.Close()
 		return false
 	}
 	l.open[conn] = struct{}{}
@@ -423,6 +426,13 @@ func (l *links) remove(conn net.Conn) {
 	delete(l.open, conn)
 	l.mu.Unlock()
 	_ = conn.Close()
+}
+
+// parting reports whether this node leaves.
+func (l *links) parting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leaving
 }
 
 // goodbye tells the other ends that this node leaves, and opens no more links.
