@@ -28,6 +28,7 @@ const (
 	// half: 32 MiB in all, and so 19 MiB to each of five nodes, of whose tables in
 	// memory the first six take 12.
 	warmWrites, warmBytes, warmKeys = 512, 64 << 10, 64
+	letters                         = "abcdefghijklmnopqrstuvwxyz" // of these values
 )
 
 var soakScenario = scenario{
@@ -250,7 +251,7 @@ func (k *soaking) warm(ctx context.Context) error {
 			value = value[:1] // the last value of each key
 		}
 		for j := range value {
-			value[j] = byte('a' + k.rng.IntN(26))
+			value[j] = letters[k.rng.IntN(len(letters))]
 		}
 		key := fmt.Sprintf("warm-%d-%d", k.rounds, i%warmKeys)
 		if err := w.set(target{kv: nodes[i%len(nodes)].KVURL("")}, key, string(value)); err != nil {
