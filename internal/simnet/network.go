@@ -25,6 +25,7 @@ const (
 	// the time before, as in Linux.
 	resendAfter = 200 * time.Millisecond
 	redialAfter = time.Second
+	maxResends  = 15
 )
 
 // Network connects hosts. Its methods may be called concurrently.
@@ -120,13 +121,15 @@ func (n *Network) path(from, to string) (time.Duration, bool) {
 func (n *Network) trip(hops int, again time.Duration) (took time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for through := false; !through; again *= 2 {
+	through := false
+	for tries := 0; !through && tries <= maxResends; tries++ {
 		through = true
 		for range hops {
 			through = through && (n.loss == 0 || n.rng.Float64() >= n.loss)
 		}
 		if !through {
 			took += again
+			again *= 2
 		}
 	}
 	return took
