@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -22,6 +23,34 @@ func TestOnlyAKernelsWordIsEvidence(t *testing.T) {
 			if got := isCrash(e, r); got != want {
 				t.Errorf("ending %d, redial %d: crash = %v, want %v", e, r, got, want)
 			}
+		}
+	}
+}
+
+func TestHowALinkEnds(t *testing.T) {
+	t.Parallel()
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	read := func(err error) error { return &net.OpError{Op: "read", Err: os.NewSyscallError("read", err)} }
+	for _, tc := range []struct {
+		ctx  context.Context
+		read string
+		err  error
+		want ending
+	}{
+		{t.Context(), "", io.EOF, endedByKernel},
+		{t.Context(), "", io.ErrUnexpectedEOF, endedByKernel}, // under TLS
+		{t.Context(), "", read(syscall.ECONNRESET), endedByReset},
+		{t.Context(), "", read(syscall.ETIMEDOUT), endedByUs},
+		{t.Context(), "", read(syscall.EHOSTUNREACH), endedByUs},
+		{t.Context(), "", net.ErrClosed, endedByUs},
+		{t.Context(), string(goodbyeByte), nil, endedByGoodbye},
+		{t.Context(), string(droppedByte), nil, endedByUs},
+		{over, "", io.EOF, endedByUs},
+		{over, "", read(syscall.ECONNRESET), endedByUs},
+	} {
+		if got := ended(tc.ctx, []byte(tc.read), tc.err); got != tc.want {
+			t.Errorf("ended(%q, %v) = %d, want %d", tc.read, tc.err, got, tc.want)
 		}
 	}
 }

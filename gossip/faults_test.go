@@ -105,10 +105,16 @@ func TestACutCableIsNoEvidence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	accusesNobody(t, g, cutOff{})
+}
+
+// accusesNobody watches a link that ends, to where nobody listens: only how it
+// ended speaks for the process at its other end.
+func accusesNobody(t *testing.T, g *Gossip, link net.Conn) {
+	t.Helper()
 	var reports atomic.Int32
 	g.c.OnReport = func(context.Context, Report) { reports.Add(1) }
-	// Nobody listens there: only how the link ended speaks for the process.
-	g.links.watch(t.Context(), cutOff{}, Peer{UUID: "x", Incarnation: 1, RaftAddr: "127.0.0.1:1"})
+	g.links.watch(t.Context(), link, Peer{UUID: "x", Incarnation: 1, RaftAddr: "127.0.0.1:1"})
 	if n := reports.Load(); n != 0 {
 		t.Errorf("%d reports, want none", n)
 	}
@@ -159,8 +165,6 @@ func TestWhoLeavesAccusesNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var reports atomic.Int32
-	g.c.OnReport = func(context.Context, Report) { reports.Add(1) }
 	near, far := net.Pipe()
 	g.links.add(near)
 	var other sync.WaitGroup
@@ -169,11 +173,8 @@ func TestWhoLeavesAccusesNobody(t *testing.T) {
 		_ = far.Close()
 	})
 	g.links.goodbye()
-	g.links.watch(t.Context(), near, Peer{UUID: "x", Incarnation: 1, RaftAddr: "127.0.0.1:1"})
+	accusesNobody(t, g, near)
 	other.Wait()
-	if n := reports.Load(); n != 0 {
-		t.Errorf("%d reports, want none", n)
-	}
 }
 
 func TestTheSameEvidenceIsToldOnce(t *testing.T) {

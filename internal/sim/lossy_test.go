@@ -33,17 +33,12 @@ func TestLossyNetworks(t *testing.T) {
 	}
 }
 
+// lossy restarts nodes, one after the other, while packets are lost.
 func lossy(w *World, rng *rand.Rand) error {
 	const nodes = 5
-	for i := 1; i <= nodes; i++ {
-		if err := w.Start(i); err != nil {
-			return err
-		}
-	}
-	if err := w.Await(time.Minute, "settled after forming", w.Settled); err != nil {
+	if err := form(w, rng, nodes); err != nil {
 		return err
 	}
-	w.Live(rng, 3)
 	w.Lose(0.35)
 	for range 4 {
 		time.Sleep(time.Duration(1000+rng.IntN(6000)) * time.Millisecond)

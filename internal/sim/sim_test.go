@@ -71,9 +71,8 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-// history plays one random schedule.
-func history(w *World, rng *rand.Rand) error {
-	nodes := 3 + rng.IntN(3)
+// form starts nodes, and clients once the cluster is settled.
+func form(w *World, rng *rand.Rand, nodes int) error {
 	for i := 1; i <= nodes; i++ {
 		if err := w.Start(i); err != nil {
 			return err
@@ -83,6 +82,15 @@ func history(w *World, rng *rand.Rand) error {
 		return err
 	}
 	w.Live(rng, 3)
+	return nil
+}
+
+// history plays one random schedule.
+func history(w *World, rng *rand.Rand) error {
+	nodes := 3 + rng.IntN(3)
+	if err := form(w, rng, nodes); err != nil {
+		return err
+	}
 	down := make(map[int]bool)
 	for range 6 + rng.IntN(6) {
 		i := 1 + rng.IntN(nodes)

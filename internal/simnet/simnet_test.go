@@ -514,3 +514,16 @@ func TestLoss(t *testing.T) {
 		}
 	})
 }
+
+// TestTotalLoss holds a stream up for hours, not for ever.
+func TestTotalLoss(t *testing.T) {
+	onNetwork(t, func(t *testing.T, n *Network) {
+		near, far := pair(t, n)
+		n.SetLoss(1)
+		start := time.Now()
+		send(t, near, "late")
+		if err := receive(far, "late", 24*time.Hour); err != nil {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+	})
+}
